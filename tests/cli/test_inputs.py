@@ -212,7 +212,7 @@ def test_the_first_masks_are_of_the_first_frame_that_comes(clip, tmp_path, caplo
     first = ("--mask", tmp_path / "second.png") if how == "mask" else ("--box", "20,10,30,30")
     code, said = segment(clip, video, tmp_path / "out", *first, "--on-corrupt", on_corrupt)
     assert code == 0, said
-    assert "taken for frame 1" in caplog.text
+    assert "applied to frame 1" in caplog.text
     masks = masks_in(tmp_path / "out")
     assert list(masks) == [f"{index:05d}" for index in range(1, 8)]
     assert masks["00001"].any()

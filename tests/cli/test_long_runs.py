@@ -133,14 +133,14 @@ def test_a_run_does_not_go_on_with_other_settings(unfinished, change, named):
     line, _, _ = unfinished
     exit_code, output = mnemask(*line, "--resume", *change)
     assert exit_code == 2
-    assert re.search(f"begun with {named}", output), output
+    assert re.search(f"started with {named}", output), output
 
 
 def test_nor_with_another_video_mask_or_model(unfinished, files, tmp_path):
     line, _, frames = unfinished
     (frames / "00004.png").write_bytes((files / "frames/00004.png").read_bytes())
     exit_code, output = mnemask(*line, "--resume")
-    assert (exit_code, "begun with video" in output) == (2, True)
+    assert (exit_code, "started with video" in output) == (2, True)
 
 
 @pytest.mark.parametrize(

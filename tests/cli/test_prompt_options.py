@@ -88,7 +88,7 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
     ("arguments", "message"),
     [
         (["--mask", "masks", "--remove", "6:1"], "object 1 is to be removed at frame 6 but is not tracked there"),
-        (["--mask", "strange"], "1 of 1 masks in strange are of no frame: cover.png"),
+        (["--mask", "strange"], "1 of 1 masks in strange match no frame: cover.png"),
         (["--mask", "earlier"], "give earlier/masks, which a run wrote"),
         (["--mask", "frames"], "looks like a photograph"),
         (["--mask", "first.png", "--remove", "99:1"], "frame 99 but the video has 8 frames"),
@@ -96,8 +96,8 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
         (["--mask", "first.png", "--at", "7=gone.png"], "gone.png does not exist"),
         (["--mask", "first.png", "--void", "white"], "void 'white'"),
         (["--box", "40,20,70,50"], "--box-format xyxy"),
-        (["--box", "70,20,40,50", "--box-format", "xyxy"], "x2 must exceed x1"),
-        (["--box", "-60,20,70,30"], "leaves the image of 96x64 pixels"),
+        (["--box", "70,20,40,50", "--box-format", "xyxy"], "give x2 > x1"),
+        (["--box", "-60,20,70,30"], "outside the image of 96x64 pixels"),
     ],
 )
 def test_what_is_wrong_with_any_prompt_is_said_before_anything_is_written(
@@ -144,7 +144,7 @@ def test_a_run_goes_on_only_with_the_same_masks_in_the_folder(files, tmp_path):
     (masks / "00003_mask.png").unlink()
     code, output = segment(files, tmp_path / "out", "--mask", masks, "--frames", 4, "--resume")
     assert code == 2
-    assert "begun with mask" in output
+    assert "started with mask" in output
 
 
 def test_classes_of_objects_go_to_the_report_and_the_coco_file_also_of_a_resumed_run(files, tmp_path):

@@ -371,7 +371,7 @@ def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_
 @pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])
 def test_a_disk_that_is_clearly_too_small_is_refused_with_figures(tmp_path, mask_format):
     refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10, 2, 0)
-    with refusal(OutputError, r"854×480|\d+ files of masks"):
+    with refusal(OutputError, r"854×480|\d+ mask files"):
         refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10**12, 2, 0)
     refuse_without_room(tmp_path, mask_format, (), (480, 854), 10, 2, 10**18)
 

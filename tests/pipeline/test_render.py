@@ -73,7 +73,7 @@ def rendered(video, out, *kinds, cutout=Cutout(), **how):
 def test_a_rendering_that_was_killed_between_two_names_is_repeated_by_the_same_command(video, out):
     whole = rendered(video, out, "matte", "green")
     before = {kind: path.read_bytes() for kind, path in whole.items()}
-    with refusal(OutputError, "exists already"):
+    with refusal(OutputError, "already exists"):
         rendered(video, out, "matte", "green")
     whole["green"].unlink()
     journal, written = out / "green.partial.0.nut", Written(out)
@@ -88,7 +88,7 @@ def test_a_killed_rendering_of_one_kind_takes_nothing_of_an_earlier_one(video, o
     journal = out / "green.partial.0.nut"
     Written(out).claim(journal)
     journal.write_bytes(b"half of it")
-    with refusal(OutputError, "matte.*exists already"):
+    with refusal(OutputError, "matte.*already exists"):
         rendered(video, out, "matte", "green")
 
 

@@ -119,7 +119,7 @@ class Given(dict):
 
 @pytest.mark.parametrize("at", [2, 5])
 @pytest.mark.parametrize(
-    ("event", "said"), [("dropped", "was dropped, to keep up"), ("skipped", "is damaged and left out")]
+    ("event", "said"), [("dropped", "was dropped to keep up"), ("skipped", "is damaged and was skipped")]
 )
 def test_masks_of_a_frame_that_did_not_come_are_refused_with_the_way_out(tiny_model, tmp_path, event, said, at):
     frames, first = clip(6)

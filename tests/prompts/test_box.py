@@ -74,9 +74,9 @@ def mask_of(height, width, top=20, left=20):
         (mask_of(58, 78), "nearly fills it"),
         (mask_of(3, 80), "is only"),
         (mask_of(20, 25), "is only"),
-        (mask_of(60, 12), "over a part"),
-        (mask_of(25, 80), "over a part"),
-        (mask_of(60, 110), "leaves it"),
+        (mask_of(60, 12), "spans only part"),
+        (mask_of(25, 80), "spans only part"),
+        (mask_of(60, 110), "reaches outside it"),
     ],
 )
 def test_a_mask_that_cannot_be_the_object_in_its_box_is_doubted(mask, doubt):

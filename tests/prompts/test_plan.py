@@ -223,10 +223,10 @@ def test_one_object_is_gone_where_its_own_mask_is_empty_or_it_is_removed_and_com
 @pytest.mark.parametrize(
     ("later", "removed", "message"),
     [
-        ([], ["2:9"], "object 9 is to be removed at frame 2 .* tracked are 1, 2"),
+        ([], ["2:9"], r"object 9 is to be removed at frame 2 .* is tracked \(1, 2\)"),
         ([], ["0:1"], "object 1 is to be removed at frame 0"),
         ([], ["2:1", "4:1"], "object 1 is to be removed at frame 4"),
-        (["2=first.png"], ["2:1"], "object 1 is given and removed at frame 2"),
+        (["2=first.png"], ["2:1"], "object 1 is both given and removed at frame 2"),
         ([], ["2"], "is not FRAME:ID"),
         (["9=first.png"], [], "frame 9 but the video has 8 frames"),
         ([], ["9:1"], "frame 9 but the video has 8 frames"),
@@ -446,5 +446,5 @@ def test_a_mask_that_changes_before_its_frame_comes_is_refused(tmp_path, to):
     if to == "as it was":
         assert given(plan, 5)[0].any()
     else:
-        with refusal(MaskError, r"later\.png", "changed since the run began", "--resume"):
+        with refusal(MaskError, r"later\.png", "changed since the run started", "--resume"):
             given(plan, 5)

@@ -165,7 +165,7 @@ def test_strokes_of_two_objects_on_one_place_are_refused_and_a_mask_of_strokes_a
     with refusal(MaskError, "object 2"):
         mask_from_scribble(image, {1: [[(90, 60), (110, 60)]], 2: [[(90, 60), (110, 60)]]})
     mask_from_scribble(image, {1: [[(100, 60)]]})
-    assert "hardly more than its strokes" in caplog.text
+    assert "hardly larger than its strokes" in caplog.text
 
 
 def test_strokes_that_cannot_be_meant_are_refused(as_users_call_it):

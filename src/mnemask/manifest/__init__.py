@@ -1,5 +1,5 @@
-"""Many clips from one manifest: read and checked, spread over the processes of a machine or the nodes of a Ray cluster.
+"""Batches of clips from a manifest, distributed over processes of this machine or nodes of a Ray cluster.
 
-The scheduler (`run`, `schedule`) is one for both; `local` and `on_ray` are what carries clips out. It knows nothing of
-what is done with a clip: that is a worker's, which the command gives by name.
+Both share the scheduler (`run`, `schedule`), with `local` and `on_ray` as its backends. What is done with a clip is up
+to the worker, which the command gives by name.
 """

@@ -1,4 +1,4 @@
-"""A folder of clips as a manifest: each video with the prompts that lie beside it, or in a folder of masks."""
+"""A folder of clips as a manifest: each video with the masks beside it, or in a folder of masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +23,9 @@ def read_folder(
     check: Callable[[Mapping[str, Any]], object] = lambda options: None,
     defaults: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Returns the clips of a folder.
+    """Returns the clips in a folder.
 
-    Clips are its video files and folders of images, or those of its folder `videos`, `clips`, `frames` or `JPEGImages`.
+    Clips are its video files and folders of images, or those in its folder `videos`, `clips`, `frames` or `JPEGImages`.
     The mask of `street.mp4` is `street.png`, a folder `street.masks` or, in a folder `masks`, `prompts`, `labels` or
     `Annotations`, `street.png` or a folder `street`.
 
@@ -37,7 +37,7 @@ def read_folder(
     if not clips:
         raise InputError(
             f"{str(folder)!r} holds no clip",
-            "expected videos or folders of images with masks beside them (street.mp4, street.png), or name a manifest",
+            "give one with videos or folders of images and their masks (street.mp4, street.png), or a manifest",
         )
     rows, notes = [], []
     there = _named(masks or videos)
@@ -48,7 +48,7 @@ def read_folder(
             first = _first_if_all(clip, mask)
             if first is not None:
                 notes.append(
-                    f"{mask} holds a mask for each frame of {clip.name}: only the first, {first.name}, is given"
+                    f"{mask} holds a mask for each frame of {clip.name}: only the first, {first.name}, is used"
                 )
             row["mask"] = str((first or mask).resolve())
         rows.append((number, row))
@@ -66,7 +66,7 @@ def read_folder(
 
 
 def _two_folders(folder: Path) -> tuple[Path, Path | None]:
-    """Returns where the clips are, and where their masks are if that is another folder."""
+    """Returns the folder of the clips, and the folder of their masks if it is another one."""
     for frames in reversed(_FRAMES):
         videos = folder / frames
         if videos.is_dir() and any(map(_is_clip, videos.iterdir())):
@@ -83,39 +83,39 @@ def _is_clip(path: Path) -> bool:
 
 
 def _named(place: Path) -> dict[str, Path]:
-    """Returns what is in a folder by its name, also by that with a suffix in small letters."""
+    """Returns the entries of a folder by name, and also by their names with the suffix in lower case."""
     there = sorted(place.iterdir())
     small = {composed(f"{path.stem}{path.suffix.lower()}"): path for path in there}
     return small | {composed(path.name): path for path in there}
 
 
 def _ends_of(clip: Path, masks: Path | None) -> tuple[str, ...]:
-    """Returns what a mask of a clip may be called, most wanted first."""
+    """Returns the possible names of a clip's mask, preferred ones first."""
     name = clip.name if clip.is_dir() else clip.stem
     of_many = f"{name}.masks" if masks is None else name
     return (of_many, *(f"{name}{end}" for end in _MASK_SUFFIXES))
 
 
 def _naming(clip: Path, error: MnemaskError, masks: Path | None) -> InputError:
-    """Returns what is wrong with a clip, which is called by its name, and which mask was looked for in vain."""
+    """Returns the error of a clip by its name, with the masks that were looked for but not found."""
     of_many, png, *_ = _ends_of(clip, masks)
     where = "beside it" if masks is None else f"in {masks.name}"
     return InputError(
         f"{clip.name} has no mask {where}: {error.problem}",
-        f"expected {png!r}, or a folder {of_many!r}, {where}; or write a manifest that says what to track",
+        f"add {png!r} or a folder {of_many!r} {where}, or write a manifest that says what to track",
     )
 
 
 def _first_if_all(clip: Path, mask: Path) -> Path | None:
-    """Returns the mask of the first frame where each has one: the truth of a dataset, which is not to be given.
+    """Returns the mask of the first frame if every frame has one: a dataset's ground truth is not used as prompts.
 
-    Where there are as many and the first frame has none, the folder is given: one of its masks is of no frame.
+    If there are as many masks as frames but none for the first, the folder is used: one of its masks has no frame.
     """
     if not (clip.is_dir() and mask.is_dir()):
         return None
     found = [path for path in mask.iterdir() if path.suffix.lower() == ".png" and path.name[0] != "."]
     try:
         names = [path.stem for path in find_frames(clip).paths]
-    except FrameError:  # which is said where the clip is checked
+    except FrameError:  # reported when the clip is checked
         return None
     return mask_of_first(found, names) if 1 < len(names) <= len(found) else None

@@ -1,7 +1,7 @@
-"""Reading a manifest: CSV, JSON lines or a folder, checked as a whole before the first clip.
+"""Reads a manifest (CSV, JSON lines or a folder) and checks all of it before the first clip.
 
-It knows the columns that it is given and no others; what they mean is the worker's. Each line that cannot be used gets
-a sentence of its own, so that a manifest of a thousand lines is corrected once and not a thousand times.
+It accepts only the columns passed to it; their meaning is up to the worker. Every unusable line gets its own message,
+so that a manifest of a thousand lines is corrected once and not a thousand times.
 """
 
 import codecs
@@ -35,11 +35,11 @@ class Column:
     """A column of a manifest.
 
     Attributes:
-        name: as it is written there.
+        name: name of the column.
         many: whether it may hold several values.
         flag: whether it is true or false.
-        is_path: whether it names a file or folder that has to be there.
-        place: returns a value with the path in it, if any, made absolute from the manifest's folder or address.
+        is_path: whether it is the path of a file or folder that must exist.
+        place: returns a value with any path in it resolved against the manifest's folder or address.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest says.
+    """The content of a manifest.
 
     Attributes:
-        path: of the file or folder.
-        clips: in its order; none of a line that cannot be used.
-        faults: one for each such line.
-        notes: what was guessed, in words.
+        path: path of the file or folder.
+        clips: the clips of all usable lines, in order.
+        faults: the errors of all other lines.
+        notes: sentences that say what was guessed.
     """
 
     path: Path
@@ -89,12 +89,12 @@ def read_manifest(
     """Returns the clips and the faults of a manifest.
 
     Args:
-        path: of a .csv, .tsv or .jsonl file.
-        columns: that it may have, `video` among them; `name` is there always, and `_...` are the user's own.
-        check: is called with the options of each line that is right so far; raises MnemaskError.
-        defaults: options of every clip where its line does not say otherwise.
-        rows: number and values of each line where they are known already, as of a folder.
-        base: folder or address that relative paths are relative to; None is the folder of the manifest.
+        path: path of a .csv, .tsv or .jsonl file.
+        columns: the allowed columns, including `video`; `name` is always allowed, and `_...` are the user's own.
+        check: called with the options of each line that is valid so far; raises MnemaskError.
+        defaults: options of every clip unless its line overrides them.
+        rows: number and values of each line if already known, as for a folder.
+        base: folder or address that relative paths are relative to; None for the manifest's folder.
 
     Raises:
         InputError: the file cannot be read at all.
@@ -113,12 +113,12 @@ def read_manifest(
             reader.faults.append(_at(path, number, error))
     kept = list(_without_clashes(reader, clips))
     if not clips and not reader.faults:
-        raise InputError(f"{str(path)!r} names no clip", "give each clip a line: mnemask batch --example shows some")
+        raise InputError(f"{str(path)!r} lists no clip", "give each clip a line (mnemask batch --example shows some)")
     return Manifest(path, kept, sorted(reader.faults, key=_line_of))
 
 
 def _at(path: Path, number: int, error: MnemaskError) -> MnemaskError:
-    line = "" if path.is_dir() else f", line {number}"  # the clips of a folder have names instead
+    line = "" if path.is_dir() else f", line {number}"  # clips of a folder have no lines
     placed = InputError(f"{path.name or path}{line}: {error.problem}", error.remedy)
     placed.line = number  # type: ignore[attr-defined]
     return placed
@@ -139,7 +139,7 @@ def _clip(reader: _Reader, number: int, row: Mapping[str, Any]) -> Clip:
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         if name in options:
-            raise InputError(f"{given!r} is another word for {name!r}, which is given too", "keep one of them")
+            raise InputError(f"{given!r} is the same as {name!r}, which is given too", "keep one of them")
         options[name] = _value(reader, name, value)
     if VIDEO not in options:
         raise InputError("there is no video", "give its path in the column 'video'")
@@ -151,7 +151,7 @@ def _clip(reader: _Reader, number: int, row: Mapping[str, Any]) -> Clip:
 
 
 def _value(reader: _Reader, name: str, value: Any) -> Any:
-    """Returns the value of a cell as the worker takes it: a text, a list of texts, or whether a flag is set."""
+    """Returns the value of a cell in the form that workers take: a string, a list of strings, or a bool for a flag."""
     if name == NAME:
         return str(value).strip()
     column = reader.columns.get(name)
@@ -172,7 +172,7 @@ def _value(reader: _Reader, name: str, value: Any) -> Any:
 
 
 def _texts(value: Any, *, split: bool) -> list[str]:
-    """Returns the values of a cell: `a; b`, lists of values or of numbers, and {"1": "camel"} for 1=camel."""
+    """Returns the values of a cell: `a; b`, a list, a list of numbers (one value), or {"1": "camel"} for 1=camel."""
     if isinstance(value, Mapping):
         return [f"{key}={text}" for key, inner in value.items() for text in _texts(inner, split=split)]
     if isinstance(value, list):
@@ -189,9 +189,9 @@ def _plain(value: Any) -> str:
 
 
 def placed(text: str, base: str) -> str:
-    """Returns a path that is relative to a folder or address as an absolute one; raises InputError if it is not there.
+    """Returns a path resolved against a folder or address; raises InputError if it does not exist.
 
-    What is at an address is not looked for.
+    Addresses are not checked for existence.
     """
     if is_address(text):
         return text
@@ -203,12 +203,12 @@ def placed(text: str, base: str) -> str:
     except (OSError, ValueError):
         there = False
     if not there:
-        raise InputError(f"there is no {str(path)[:300]!r}", "paths are relative to the folder of the manifest")
+        raise InputError(f"there is no {str(path)[:300]!r}", "give paths relative to the folder of the manifest")
     return str(path)
 
 
 def size_of(video: str) -> int:
-    """Returns the bytes of a video file, or those that a video of a folder's frames would take; 0 if nothing tells."""
+    """Returns the bytes of a video file, or an estimate for a video of a folder's frames; 0 if unknown."""
     path = Path(video)
     try:
         if is_address(video):
@@ -229,13 +229,13 @@ def _default_name(video: str) -> str:
 def _check_name(name: str) -> None:
     parts = name.split("/")
     if len(name) > 200 or any(part != safe_name(part) or part.startswith(".") or not part for part in parts):
-        raise InputError(f"name {name[:60]!r} cannot name a folder", "such as street, or day1/street")
+        raise InputError(f"name {name[:60]!r} cannot name a folder", "give one such as street or day1/street")
     if parts[0].casefold() in _TAKEN:
-        raise InputError(f"name {name[:60]!r} is that of a file or folder of results", "give the clip another name")
+        raise InputError(f"name {name[:60]!r} is reserved for results", "give the clip another name")
 
 
 def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
-    """Yields the clips that have a folder of their own; notes a fault for each of the others."""
+    """Yields the clips that have their own folder; adds a fault for each of the others."""
     first: dict[str, Clip] = {}
     inner: dict[str, Clip] = {}
     for clip in clips:
@@ -252,21 +252,21 @@ def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yields number and content of each line that is neither empty nor a comment; an error for one that is garbled."""
+    """Yields number and content of each line that is neither empty nor a comment; an error for malformed lines."""
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".txt", ".jsonl", ".ndjson"):
         raise InputError(
-            f"{path.name!r} is not a manifest", "expected .csv, .tsv or .jsonl (save a spreadsheet as CSV), or a folder"
+            f"{path.name!r} is not a manifest", "give .csv, .tsv or .jsonl (save a spreadsheet as CSV), or a folder"
         )
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path.name!r} is larger than 256 MiB", "split it: a manifest is a line for each clip")
+            raise InputError(f"{path.name!r} is larger than 256 MiB", "split it: a manifest has one line for each clip")
         data = path.read_bytes()
-        # A spreadsheet's "Unicode text" is UTF-16, and begins with a mark that says so.
+        # A spreadsheet's "Unicode text" is UTF-16 with a byte order mark.
         text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "give a manifest that can") from error
+        raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "give a readable manifest") from error
     except UnicodeDecodeError as error:
         problem = f"{path.name!r} is neither UTF-8 nor UTF-16 (byte {error.start})"
         raise InputError(problem, "save it as CSV UTF-8") from error
@@ -299,12 +299,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
-    delimiter = max(",;\t", key=head.count)  # a spreadsheet in a country of decimal commas writes semicolons
+    delimiter = max(",;\t", key=head.count)  # spreadsheets write semicolons in countries with decimal commas
     text = re.sub(r"^[ \t]*#.*$", "", text.replace("\0", "�"), flags=re.MULTILINE)  # comments may hold any quotes
-    # Blanks behind a value in quotes, which no spreadsheet minds.
+    # Spaces after a quoted value, which spreadsheets accept.
     text = re.sub(rf'((?:^|{delimiter}) *"(?:[^"\n]|"")*") +(?={delimiter}|$)', r"\1", text, flags=re.MULTILINE)
     lines = io.StringIO(text, newline="")
-    # Strictly: else a quote that is not closed takes all lines after it into one value.
+    # Strict: otherwise an unclosed quote would merge all following lines into one value.
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     names: list[str] = []
     last = 0
@@ -318,18 +318,18 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
                 _refuse_head(names, path)
             elif len(row) > len(names):
                 problem = f"there are {len(row)} values for {len(names)} columns"
-                yield number, InputError(problem, 'put a value that holds a comma in quotes: "1=320,200"')
+                yield number, InputError(problem, 'put values with commas in quotes: "1=320,200"')
             else:
                 yield number, {name: cell for name, cell in zip(names, row, strict=False) if name}
     except csv.Error as error:
-        yield last + 1, InputError(f"the line is not CSV ({error})", "look for a quote that is not closed")
+        yield last + 1, InputError(f"the line is not valid CSV ({error})", "look for an unclosed quote")
 
 
 def _refuse_head(names: Sequence[str], path: Path) -> None:
     if "video" not in names:
         raise InputError(
-            f"the first line of {path.name!r} names no column 'video' but {', '.join(map(repr, names[:5]))}",
-            "begin with a line of the columns, such as: video,mask,name",
+            f"the first line of {path.name!r} has no column 'video' but {', '.join(map(repr, names[:5]))}",
+            "start with a line of column names, such as: video,mask,name",
         )
     if twice := [name for name in names if name and names.count(name) > 1]:
-        raise InputError(f"{path.name!r} has two columns {twice[0]!r}", "keep one of them")
+        raise InputError(f"{path.name!r} has two columns named {twice[0]!r}", "keep one of them")

@@ -1,6 +1,6 @@
-"""Worker processes on this machine: as many as its cores and memory hold, each with one clip at a time.
+"""Worker processes on this machine, as many as fit its cores and memory, each with one clip at a time.
 
-A worker that dies is replaced. If the batch itself dies, its workers see their pipe closed, save their clip and end.
+A worker that dies is replaced. If the batch itself dies, its workers see their pipe closed, save their clip and exit.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from mnemask.manifest.run import Advanced, Begun, Control, Ended, Event, Lost, S
 from mnemask.manifest.schedule import Clip, Outcome
 
 _QUICK_DEATHS = 3
-"""Workers in a row that may end before one of them was ready, until it is given up."""
+"""Consecutive workers that end before they are ready, after which the batch is given up."""
 _GRACE_SECONDS = 5.0
 
 
@@ -31,12 +31,12 @@ class LocalWorkers:
     """Processes of this machine as the backend of a batch.
 
     Args:
-        setup: what each is told; with `gpus`, the workers share those of the machine in turn.
-        workers: how many.
-        num_gpus: of the machine.
+        setup: setup of each worker; with `gpus`, the GPUs of the machine are assigned in turn.
+        workers: number of workers.
+        num_gpus: number of GPUs of the machine.
 
     Raises:
-        MnemaskError: by `wait`, if workers cannot be started.
+        MnemaskError: workers cannot be started (raised by `wait`).
     """
 
     def __init__(self, setup: Setup, workers: int, num_gpus: int = 0) -> None:
@@ -52,7 +52,7 @@ class LocalWorkers:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._alive():
-            worker.pipe.close()  # it ends by itself, and an unfinished clip is saved first
+            worker.pipe.close()  # it then exits by itself, after saving an unfinished clip
         for worker in self._alive():
             _end(worker.process)
 
@@ -65,11 +65,11 @@ class LocalWorkers:
         """Hands a clip to a worker that has none."""
         worker = next(worker for worker in self._alive() if worker.clip is None)
         worker.clip = clip.name
-        with suppress(OSError):  # it has just died, as `wait` will find
+        with suppress(OSError):  # it has just died, which `wait` will notice
             worker.pipe.send(clip)
 
     def wait(self, seconds: float) -> Sequence[Event]:
-        """Returns what workers said, and replaces those that died."""
+        """Returns the workers' events, and replaces workers that died."""
         by_pipe = {worker.pipe: (number, worker) for number, worker in enumerate(self._workers) if worker is not None}
         events: list[Event] = []
         for pipe in wait(list(by_pipe), seconds):
@@ -82,7 +82,7 @@ class LocalWorkers:
         return events
 
     def stop(self, why: str) -> None:
-        """Asks all workers to end their frame and save it."""
+        """Asks all workers to finish and save their frame."""
         self._stopped = True
         for worker in self._alive():
             with suppress(OSError):
@@ -92,13 +92,13 @@ class LocalWorkers:
         return [worker for worker in self._workers if worker is not None]
 
     def _start(self, number: int) -> "_Worker":
-        # Not forked: torch's threads, and CUDA, do not live through that.
+        # Not forked: torch's threads and CUDA do not survive a fork.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         gpu = str(number % self._num_gpus) if self._num_gpus and self._setup.gpus else None
         process = context.Process(target=_serve, args=(theirs, self._setup, gpu), name=f"mnemask-worker-{number}")
         process.start()
-        theirs.close()  # else its end would not be seen
+        theirs.close()  # or the end of the process would go unnoticed
         return _Worker(process, ours)
 
     def _hear(self, worker: "_Worker", event: Event | None, events: list[Event]) -> None:
@@ -125,16 +125,16 @@ class LocalWorkers:
             self._deaths += 1
             if self._deaths >= _QUICK_DEATHS:
                 raise MnemaskError(
-                    f"worker processes end before they are ready ({why})",
-                    "what they wrote to stderr says why; try one with --workers 1",
+                    f"worker processes exit before they are ready ({why})",
+                    "see their output on stderr for the reason; try a single one with --workers 1",
                 )
-        events.append(Said(f"worker process {worker.process.pid} was lost ({why}); another one takes its place"))
+        events.append(Said(f"worker process {worker.process.pid} was lost ({why}) and is replaced"))
         self._workers[number] = self._start(number)
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, the pipe to it, the clip that it has, and whether it has begun that."""
+    """A process, the pipe to it, its clip, and whether it has started that."""
 
     process: BaseProcess
     pipe: Connection
@@ -144,7 +144,7 @@ class _Worker:
 
 
 def _end(process: BaseProcess) -> None:
-    """Returns when a process has ended, which it is given some time for."""
+    """Waits for a process to exit; kills it after `_GRACE_SECONDS`."""
     process.join(_GRACE_SECONDS)
     if process.is_alive():
         process.kill()
@@ -160,14 +160,14 @@ def _cause(exit_code: int | None) -> str:
 
 
 def open_worker(setup: Setup) -> Work:
-    """Returns what does a clip, opened in this process: weights stay loaded from one clip to the next."""
+    """Returns the function that processes a clip, created in this process so that weights stay loaded between clips."""
     module, _, name = setup.worker.partition(":")
     work: Work = getattr(import_module(module), name)({**setup.options, "threads": setup.threads})
     return work
 
 
 def answer(work: Work, clip: Clip, control: Control) -> Outcome:
-    """Returns what the worker makes of a clip; a fault of the program is the clip's failure and ends nothing else."""
+    """Returns the outcome of a clip; any exception makes this clip fail, without ending the worker."""
     try:
         return work(clip, control)
     except MnemaskError as error:
@@ -175,14 +175,14 @@ def answer(work: Work, clip: Clip, control: Control) -> Outcome:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
-        return Outcome("failed", f"{type(error).__name__}: {error} ({where})", "it is a fault of mnemask: report it")
+        return Outcome("failed", f"{type(error).__name__}: {error} ({where})", "this is a bug in mnemask: report it")
 
 
 class PipeControl:
-    """What a worker process says and hears.
+    """A worker process's connection to the batch.
 
     Args:
-        pipe: to the batch.
+        pipe: the pipe to the batch.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -192,20 +192,20 @@ class PipeControl:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def begin(self, clip: str) -> None:
-        """Says that a clip is begun."""
+        """Reports that a clip is started."""
         self._clip = clip
         self.say(Begun(clip, f"process {os.getpid()}"))
 
     def advance(self, frames: int, total: int | None) -> None:
-        """Says how far the clip is."""
+        """Reports the progress of the clip."""
         self.say(Advanced(self._clip, frames, total))
 
     def stop(self) -> str | None:
-        """Returns why the batch is to be stopped; None while it is not."""
+        """Returns why the batch is being stopped; None while it is not."""
         return self._why or None
 
     def say(self, event: Event | None) -> None:
-        """Sends an event; to nobody, if the batch is gone."""
+        """Sends an event, unless the batch is gone."""
         with suppress(OSError):
             self._pipe.send(event)
 
@@ -220,8 +220,8 @@ class PipeControl:
 
 
 def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
-    """Does clip after clip until the pipe is closed."""
-    # A Ctrl-C at the terminal is for the batch, which tells its workers; two signals would end them at once.
+    """Processes clip after clip until the batch is stopped or the pipe is closed."""
+    # Ctrl-C in the terminal is handled by the batch, which tells its workers; two signals would end them at once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = str(setup.threads)
     if gpu is not None:

@@ -1,8 +1,9 @@
-"""Actors on a Ray cluster as the workers of a batch: weights are loaded once in each, and a clip is a task.
+"""Actors on a Ray cluster as the workers of a batch: each loads the weights once and processes clip after clip.
 
-Each actor has one clip: the next one is there in milliseconds, while one that waited behind a long clip would be late
-and the other actors idle. Actors are started where the cluster has room, also when nodes come later, and those of lost
-nodes are started anew elsewhere. If the driver dies, Ray ends its actors, and the next batch finds complete what is.
+Each actor has one clip at a time: handing it the next one takes milliseconds, while clips queued behind a long one
+would be late and leave other actors idle. Actors are started wherever the cluster has room, also on nodes that join
+later, and those of lost nodes are replaced elsewhere. If the driver dies, Ray ends its actors, and the next batch
+skips the clips that are complete.
 """
 
 import logging
@@ -26,20 +27,20 @@ from mnemask.manifest.sizing import slots, threads_on
 from mnemask.version import __version__
 
 _LOOK_SECONDS = 3.0
-"""Between two looks at which nodes there are."""
+"""Interval between checks of the cluster's nodes."""
 _ALONE_SECONDS = 30.0
-"""After which people are told that no actor has started yet."""
+"""Time after which the user is told that no actor has started yet."""
 _CONNECT_SECONDS = 5.0
-"""For which a cluster may be silent when it is first spoken to."""
+"""Timeout of the first connection to a cluster."""
 _FAILED_STARTS = 3
-"""Actors in a row that may die before one was ready, where none works."""
+"""Consecutive actors that may die before they are ready, if none works."""
 _PAUSE_SECONDS = 5.0
-"""Before another one is started in the place of such an actor; longer each time."""
+"""Time before such an actor is replaced; longer each time."""
 
 
 @dataclass(slots=True)
 class _Actor:
-    """An actor, where it is once it says so, and the clip that it has."""
+    """An actor, its location once reported, and its clip."""
 
     handle: Any
     ready: Any
@@ -52,17 +53,17 @@ class _Actor:
 class RayWorkers:
     """The actors of a cluster as the backend of a batch.
 
-    Where a node has a GPU, actors take one each, and nodes without are left alone; else they take cores.
+    If any node has a GPU, actors take one each, and nodes without GPUs are not used; else actors take cores.
 
     Args:
-        setup: what each actor is told and takes; with `gpus`, it may use those.
-        address: of the cluster, or "auto" for the one that runs on this machine.
-        most: actors at most.
+        setup: setup and resources of each actor; a positive `gpus` allows GPUs.
+        address: address of the cluster, or "auto" for the one that runs on this machine.
+        most: maximum number of actors.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InputError: when entered: there is no such cluster.
-        MnemaskError: by `wait`: no actor can work.
+        InputError: there is no such cluster (raised on entering).
+        MnemaskError: no actor can work (raised by `wait`).
     """
 
     def __init__(self, setup: Setup, address: str, most: int) -> None:
@@ -89,13 +90,13 @@ class RayWorkers:
                 raise _no_cluster(self._address, str(error).splitlines()[0]) from error
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, ends)  # Ray took it, to exit at once
+                    signal.signal(signal.SIGTERM, ends)  # Ray replaced it by a handler that exits at once
             self._connected = True
         nodes = ray.nodes()
         on_gpu = self._setup.gpus and any(node["Resources"].get("GPU") for node in nodes if node["Alive"])
         self._setup = replace(self._setup, gpus=float(bool(on_gpu)))
         self._setup = replace(self._setup, threads=threads_on(nodes, self._setup, self._most))
-        # Where its node is lost after all, it is started elsewhere, and calls wait for that.
+        # If its node is lost, the board is restarted elsewhere, and calls wait for it.
         lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         self._board = ray.remote(Board).options(**lasting, **self._here()).remote()
         self._since = time.monotonic()
@@ -121,7 +122,7 @@ class RayWorkers:
         actor.clip, actor.task = clip.name, actor.handle.work.remote(clip)
 
     def wait(self, seconds: float) -> Sequence[Event]:
-        """Returns what actors said, and starts those that fit and are missing."""
+        """Returns the actors' events, and starts missing actors where there is room."""
         events: list[Event] = []
         if not self._stopped and time.monotonic() - self._looked > _LOOK_SECONDS:
             self._start_missing(events)
@@ -133,7 +134,7 @@ class RayWorkers:
         else:
             time.sleep(seconds)
         answers = {ref: self._answer(ref) for ref in done}
-        # What the board has was said before: an actor does nothing until it has heard that its "begun" is there.
+        # Events on the board came before the answers: an actor starts only after the board has its `Begun`.
         events += self._said()
         for actor in list(self._actors):
             if actor.ready in answers and not actor.is_ready:
@@ -143,12 +144,12 @@ class RayWorkers:
         return events
 
     def stop(self, why: str) -> None:
-        """Asks all actors to end their frame and save it."""
+        """Asks all actors to finish and save their frame."""
         self._stopped = True
         self._ray.get(self._board.ask_to_stop.remote(why))
 
     def _here(self) -> dict[str, Any]:
-        """Returns what puts an actor on the node of the driver, where it is lost no sooner than the batch."""
+        """Returns options that put an actor on the driver's node, so that it is lost only together with the batch."""
         if self._address.startswith("ray://"):
             return {}  # the driver is on no node
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -173,12 +174,12 @@ class RayWorkers:
             events.append(
                 Said(
                     f"no worker has started in {waited:.0f} s: each needs {takes} and "
-                    f"{self._setup.memory >> 20} MiB of one node; `ray status` shows what is free"
+                    f"{self._setup.memory >> 20} MiB on one node; `ray status` shows what is free"
                 )
             )
 
     def _answer(self, ref: Any) -> Any:
-        """Returns what a task gave back, or the error that took it."""
+        """Returns a task's result, or the error that ended it."""
         try:
             return self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
@@ -200,18 +201,18 @@ class RayWorkers:
             if self._failed_starts >= _FAILED_STARTS and not any(actor.is_ready for actor in self._actors):
                 raise MnemaskError(
                     f"no worker can start on the cluster ({_last_line(said)})",
-                    f"install mnemask {__version__} and Python as here on every node",
+                    f"install mnemask {__version__} and the same Python version on every node",
                 )
             return
         actor.where, problem = said
         if not problem:
             actor.is_ready, self._failed_starts = True, 0
             return
-        # It stays where it is and does nothing, so that no other one is started on that node in its place.
+        # It stays alive and idle, so that no other one is started on that node in its place.
         self._actors.remove(actor)
         self._useless.append(actor)
         if not self._actors:
-            raise MnemaskError(f"no worker can do anything: {problem}", "correct it on the nodes")
+            raise MnemaskError(f"no worker can run: {problem}", "fix this on the nodes")
         events.append(Said(f"{actor.where} is not used: {problem}"))
 
     def _hear(self, actor: _Actor, said: Any, events: list[Event]) -> None:
@@ -223,9 +224,9 @@ class RayWorkers:
         actor.task = None
 
     def _bury(self, actor: _Actor, error: Exception, events: list[Event]) -> None:
-        """Notes that an actor is gone, with the clip that it had."""
+        """Removes a lost actor, and reports its clip as lost."""
         self._actors.remove(actor)
-        with suppress(Exception):  # one that only could not be reached must not go on
+        with suppress(Exception):  # one that was merely unreachable must not continue
             self._ray.kill(actor.handle)
         why = f"{actor.where or 'an actor that was starting'}: {_last_line(error)}"
         if actor.task is not None:
@@ -233,14 +234,14 @@ class RayWorkers:
             self._began.discard(actor.clip)
         self._looked = 0.0
         if not self._stopped:
-            events.append(Said(f"a worker was lost ({why}); another one takes its place where there is room"))
+            events.append(Said(f"a worker was lost ({why}); it is replaced where there is room"))
 
 
 def _refuse_silent(address: str) -> None:
-    """Raises InputError if nothing listens there: Ray would wait for minutes, also for a cluster that has ended.
+    """Raises InputError if nothing listens at an address: Ray would wait for minutes, even for a cluster that ended.
 
     Args:
-        address: HOST:PORT, ray://HOST:PORT, or "auto": what the last `ray start` on this machine left.
+        address: HOST:PORT, ray://HOST:PORT, or "auto" for the address left by the last `ray start` on this machine.
     """
     if address == "auto":
         noted = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
@@ -249,7 +250,7 @@ def _refuse_silent(address: str) -> None:
             address = noted.read_text().strip()
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        return  # Ray says what it makes of it
+        return  # Ray reports what is wrong with it
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -259,7 +260,7 @@ def _refuse_silent(address: str) -> None:
 def _no_cluster(address: str, why: str) -> InputError:
     return InputError(
         f"there is no Ray cluster at {address!r} ({why})",
-        "start one (ray start --head), give the address of one, or leave out --ray",
+        "start one (ray start --head), give another address, or leave out --ray",
     )
 
 

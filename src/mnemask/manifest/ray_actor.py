@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: actors that do clips, and the board where they say how far they are."""
+"""The actors on the nodes of a Ray cluster: workers that process clips, and the board for their progress."""
 
 import os
 import socket
@@ -13,40 +13,40 @@ from mnemask.manifest.run import Advanced, Begun, Event, Setup
 from mnemask.manifest.schedule import Clip, Outcome
 
 _ASK_SECONDS = 0.5
-"""Between two questions of a worker whether it is to stop."""
+"""Interval at which a worker asks whether to stop."""
 
 
 class Board:
-    """Where workers say how far they are and read whether to stop: they cannot be asked while they are at a clip."""
+    """An actor where workers report progress and read whether to stop: they take no calls while they process a clip."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._why = ""
 
     def tell(self, event: Event) -> None:
-        """Takes an event."""
+        """Adds an event."""
         self._events.append(event)
 
     def take(self) -> list[Event]:
-        """Returns the events since the last time."""
+        """Returns the events since the last call."""
         found, self._events = self._events, []
         return found
 
     def ask_to_stop(self, why: str) -> None:
-        """Lets `why` return this from now on."""
+        """Makes `why` return this reason from now on."""
         self._why = why
 
     def why(self) -> str:
-        """Returns why the batch is to be stopped; nothing while it is not."""
+        """Returns why the batch is being stopped; empty while it is not."""
         return self._why
 
 
 class RayWorker:
-    """An actor: does clip after clip with what it has loaded.
+    """An actor that processes clip after clip with weights loaded once.
 
     Args:
-        setup: what it is told.
-        board: where it says how far it is.
+        setup: the worker's setup.
+        board: the board for its progress.
     """
 
     def __init__(self, setup: Setup, board: Any) -> None:
@@ -58,7 +58,7 @@ class RayWorker:
         self._problem = ""
         if setup.must_see and not Path(setup.must_see).exists():
             folder = str(Path(setup.must_see).parent)
-            self._problem = f"it does not see {folder!r}: give --out on storage that all nodes share, or an address"
+            self._problem = f"it cannot see {folder!r}: give --out on storage that all nodes share, or an address"
             return
         try:
             self._work = open_worker(setup)
@@ -66,11 +66,11 @@ class RayWorker:
             self._problem = str(error)
 
     def ready(self) -> tuple[str, str]:
-        """Returns where this is, and why it cannot work if so."""
+        """Returns the actor's location, and why it cannot work, or empty."""
         return self._where, self._problem
 
     def work(self, clip: Clip) -> Outcome:
-        """Returns what became of a clip."""
+        """Processes a clip and returns its outcome."""
         control = _BoardControl(self._ray, self._board, clip.name)
         if why := control.look():
             return Outcome("stopped", f"the batch was stopped by {why} before its turn")
@@ -80,7 +80,7 @@ class RayWorker:
 
 
 class _BoardControl:
-    """What an actor says and hears while it is at a clip."""
+    """An actor's connection to the board while it processes a clip."""
 
     def __init__(self, ray: Any, board: Any, clip: str) -> None:
         self._ray, self._board, self._clip = ray, board, clip
@@ -88,15 +88,15 @@ class _BoardControl:
         self._over = threading.Event()
 
     def advance(self, frames: int, total: int | None) -> None:
-        """Says how far the clip is."""
+        """Reports the progress of the clip."""
         self._board.tell.remote(Advanced(self._clip, frames, total))
 
     def stop(self) -> str | None:
-        """Returns why the batch is to be stopped; None while it is not."""
+        """Returns why the batch is being stopped; None while it is not."""
         return self._why or None
 
     def look(self) -> str:
-        """Asks the board."""
+        """Asks the board whether to stop; returns the reason, or empty."""
         self._why = str(self._ray.get(self._board.why.remote()))
         return self._why
 
@@ -108,6 +108,6 @@ class _BoardControl:
         self._over.set()
 
     def _listen(self) -> None:
-        with suppress(self._ray.exceptions.RayError):  # the batch is over, and so is this actor in a moment
+        with suppress(self._ray.exceptions.RayError):  # the batch is over, and this actor ends in a moment
             while not self._over.wait(_ASK_SECONDS) and not self._why:
                 self.look()

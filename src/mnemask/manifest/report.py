@@ -1,6 +1,6 @@
-"""The end report of a batch: report.json, a page that is complete in itself, and the frames at which to look.
+"""The final report of a batch: report.json, a self-contained page, and the frames to check.
 
-A frame is doubtful where the network was least sure, or where a mask leapt or fell to pieces.
+A frame is doubtful if the network was unsure, or if a mask jumped or fell apart.
 """
 
 import base64
@@ -30,16 +30,16 @@ from mnemask.pipeline import render
 from mnemask.version import __version__
 
 MOST, MOST_OF_ALL = 3, 10
-"""Doubtful frames that are told of a clip, and of all clips together."""
+"""Maximum number of doubtful frames reported for a clip, and for all clips together."""
 APART = 24
-"""Frames between two of them at least: neighbours show the same."""
+"""Minimum distance in frames between two of them, as neighbours look the same."""
 WORTH = 0.1
-"""Doubt below which a frame is none."""
+"""Minimum doubt of a doubtful frame."""
 _WIDTH = 320
 _QUALITY = 78
 
 STATES = ("done", "complete", "failed", "stopped")
-_WORDS = {"done": "done", "complete": "complete before", "failed": "failed", "stopped": "not ended"}
+_WORDS = {"done": "done", "complete": "complete before", "failed": "failed", "stopped": "not finished"}
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--bad:#c0392b}
 body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}
@@ -65,11 +65,11 @@ $failures
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of a batch.
+    """The report of a batch.
 
     Attributes:
-        facts: all of it but pictures, as report.json holds it.
-        moments: clip, and doubtful frame with its picture, of the most doubtful ones of all.
+        facts: everything but pictures, as in report.json.
+        moments: the most doubtful frames of all clips, each as the clip's name and the frame with its picture.
     """
 
     facts: Mapping[str, Any]
@@ -84,10 +84,10 @@ def report_of(read: Manifest, outcomes: Mapping[str, Outcome], seconds: float, s
     """Returns the report of a batch.
 
     Args:
-        read: its manifest.
-        outcomes: of all clips, by name.
-        seconds: that it took this time.
-        stopped_by: the signal that ended it early.
+        read: the batch's manifest.
+        outcomes: outcomes of all clips, by name.
+        seconds: time that this run of the batch took.
+        stopped_by: the signal that ended it early, or None.
     """
     moments = _most_doubtful({name: outcome.facts.get("moments", ()) for name, outcome in outcomes.items()})
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
@@ -128,12 +128,12 @@ def _without_picture(moment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def page_of(report: BatchReport) -> str:
-    """Returns the HTML of a report: nothing in it is fetched, and nothing of what files are called is markup."""
+    """Returns the HTML of a report: it loads no other files, and names of files are escaped."""
     facts = report.facts
     counts = ", ".join(f"{number} {_WORDS[state]}" for state, number in facts["counts"].items() if number)
     summary = f"{len(facts['clips'])} clips: {counts}. {facts['frames']:,} frames in {facts['seconds']:,.0f} s."
     if facts["stopped_by"]:
-        summary += " Stopped early: the same command goes on with it."
+        summary += " Stopped early: run the same command again to continue."
     failed = [clip for clip in facts["clips"] if clip["state"] == "failed"]
     return _PAGE.substitute(
         title=escape(f"Batch {facts['manifest']}"),
@@ -173,7 +173,7 @@ def _row(clip: Mapping[str, Any]) -> str:
     cells = "".join(f'<td class="n">{_number(value)}</td>' for value in numbers)
     remarks = [clip["problem"], *clip.get("warnings", ()), *(f"{k[1:]}: {v}" for k, v in clip.get("notes", {}).items())]
     if clip["attempts"] > 1:
-        remarks.append(f"begun {clip['attempts']} times")
+        remarks.append(f"started {clip['attempts']} times")
     told = escape("; ".join(filter(None, remarks)))
     state = clip["state"]
     return f'<tr><td>{link}<td class="n">{clip["line"]}<td class="{state}">{_WORDS[state]}{cells}<td>{told}</tr>'
@@ -187,18 +187,18 @@ def _number(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulFrame:
-    """A frame to look at.
+    """A frame to check.
 
     Attributes:
-        frame: its number.
+        frame: the frame's number.
         object_id: the object that is doubtful there.
-        doubt: from 0 to 1, see `io/table.py`.
+        doubt: doubt from 0 to 1, see `io/table.py`.
         certainty: mean probability of the mask's pixels.
-        area: pixels of the mask.
-        area_before: in the frame before.
-        specks: small pieces of the mask.
-        name: of the frame's files.
-        picture: JPEG with the masks drawn in, base64; empty where the frame cannot be read again.
+        area: number of pixels of the mask.
+        area_before: the same in the frame before.
+        specks: number of small pieces of the mask.
+        name: name of the frame's files.
+        picture: JPEG with the masks drawn in, in base64; empty if the frame cannot be read again.
     """
 
     frame: int
@@ -212,16 +212,16 @@ class DoubtfulFrame:
     picture: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as JSON holds it."""
+        """Returns the frame in JSON types."""
         return asdict(self)
 
 
 def doubtful_frames(folder: Path, video: str) -> list[DoubtfulFrame]:
-    """Returns the most doubtful frames of a run, the most doubtful first, from the table that it wrote.
+    """Returns the most doubtful frames of a run, the most doubtful first, from its table.
 
     Args:
-        folder: of the run.
-        video: that it tracked, from which the pictures are taken.
+        folder: the run's folder.
+        video: the video that it tracked, for the pictures.
     """
     kept: list[DoubtfulFrame] = []
     for found in _doubtful(folder / TABLE):
@@ -234,7 +234,7 @@ def doubtful_frames(folder: Path, video: str) -> list[DoubtfulFrame]:
 
 
 def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
-    """Yields the frames of a table that are worth a look; the first of an object, whose mask was given, is none."""
+    """Yields the doubtful frames of a table, except each object's first one, whose mask was given."""
     if not table.is_file():
         return
     areas: dict[int, int] = {}
@@ -248,13 +248,13 @@ def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
 
 
 def _with_picture(found: DoubtfulFrame, folder: Path, video: str, given: Collection[Path]) -> DoubtfulFrame:
-    """Returns it with its picture; the masks are drawn in where each frame has a file of labels.
+    """Returns a frame with its picture; masks are drawn in if each frame has a label file.
 
     Args:
         found: the frame.
-        folder: of the run.
-        video: that it tracked.
-        given: files that are no frames of it.
+        folder: the run's folder.
+        video: the video that it tracked.
+        given: files in the video's folder that are masks, not frames.
     """
     try:
         with VideoReader(video, start=found.frame, stop=found.frame + 1, masks=given) as reader:
@@ -273,6 +273,6 @@ def _with_picture(found: DoubtfulFrame, folder: Path, video: str, given: Collect
 
 
 def _most_doubtful(by_clip: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """Returns clip and doubtful frame of the most doubtful ones of all clips, the most doubtful first."""
+    """Returns the most doubtful frames of all clips with the clips' names, the most doubtful first."""
     found = [(clip, dict(moment)) for clip, moments in by_clip.items() for moment in moments]
     return sorted(found, key=lambda each: -float(each[1]["doubt"]))[:MOST_OF_ALL]

@@ -1,4 +1,4 @@
-"""The loop over a batch: hands clips to workers, hears how they fare, and does so until all have ended."""
+"""The main loop of a batch: hands clips to workers and processes their events until all clips have ended."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,22 +8,22 @@ from typing import Any, Protocol, runtime_checkable
 from mnemask.manifest.schedule import Clip, Outcome, Retries, Schedule
 
 TICK = 0.25
-"""Seconds for which workers are waited for before stop signals are looked at again."""
+"""Seconds to wait for workers before stop signals are checked again."""
 STOP_SECONDS = 60.0
-"""Seconds that workers have to end their frame and save it when the batch is stopped."""
+"""Seconds that workers have to finish and save their frame when the batch is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What each worker is told once.
+    """The setup that each worker gets once.
 
     Attributes:
-        worker: "module:function" that is called in the worker's process with `options` and returns a `Work`.
-        options: for it, as JSON holds them.
-        threads: that each worker computes with.
+        worker: "module:function", which is called in the worker's process with `options` and returns a `Work`.
+        options: options for it, in JSON types.
+        threads: number of threads that each worker computes with.
         gpus: share of a GPU for each worker; 0 for none.
         memory: bytes that each worker is expected to take.
-        must_see: a file on the storage that all workers are to share; empty for none.
+        must_see: a file on the storage that all workers must share; empty for none.
     """
 
     worker: str
@@ -36,13 +36,13 @@ class Setup:
 
 @runtime_checkable
 class Control(Protocol):
-    """What a worker says and hears while it is at a clip."""
+    """A worker's connection to the batch while it processes a clip."""
 
     def advance(self, frames: int, total: int | None) -> None:
-        """Says how far the clip is."""
+        """Reports the progress of the clip."""
 
     def stop(self) -> str | None:
-        """Returns why the batch is to be stopped; None while it is not."""
+        """Returns why the batch is being stopped; None while it is not."""
 
 
 Work = Callable[[Clip, Control], Outcome]
@@ -50,7 +50,7 @@ Work = Callable[[Clip, Control], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A worker has begun a clip; `where` names it."""
+    """A worker has started a clip; `where` describes the worker."""
 
     clip: str
     where: str
@@ -58,7 +58,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """A clip has come so far."""
+    """A clip has made progress."""
 
     clip: str
     frames: int
@@ -75,7 +75,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone with a clip, which it had begun or not."""
+    """The worker of a clip was lost; `begun`: it had started the clip."""
 
     clip: str
     why: str
@@ -84,7 +84,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Something about the workers that people should know."""
+    """A message about the workers for the user."""
 
     text: str
 
@@ -94,7 +94,7 @@ Event = Begun | Advanced | Ended | Lost | Said
 
 @runtime_checkable
 class Backend(Protocol):
-    """What carries clips out."""
+    """Runs clips on workers."""
 
     def __enter__(self) -> object: ...
 
@@ -103,16 +103,16 @@ class Backend(Protocol):
 
     @property
     def room(self) -> int:
-        """How many clips it takes now: as many as there are workers without one."""
+        """How many clips it can take now, the number of workers without one."""
 
     def submit(self, clip: Clip) -> None:
-        """Takes a clip."""
+        """Hands a clip to a worker."""
 
     def wait(self, seconds: float) -> Sequence[Event]:
-        """Returns what happened, after this time at most."""
+        """Returns the events so far, after at most `seconds`."""
 
     def stop(self, why: str) -> None:
-        """Asks all workers to end their frame, to save it, and to begin nothing."""
+        """Asks all workers to finish and save their frame, and to start no further clip."""
 
 
 def run_batch(
@@ -128,13 +128,13 @@ def run_batch(
     """Returns the outcome of each clip, by name.
 
     Args:
-        clips: of distinct names, each with a folder of its own.
-        backend: is entered, and left with all workers ended.
-        retries: of clips that lose their worker.
-        stop: is asked all the time; with what it returns, the batch ends early, and clips that are under way are saved.
-        on_event: hears what happens.
-        on_end: hears of each clip that has ended.
-        clock: gives seconds.
+        clips: clips with distinct names, each with its own folder.
+        backend: the backend, which is entered here, and exited with all workers ended.
+        retries: retries of clips that lose their worker.
+        stop: called repeatedly; if it returns a reason, the batch ends early, and unfinished clips are saved.
+        on_event: called with each event.
+        on_end: called with each clip that has ended.
+        clock: returns the time in seconds.
     """
     schedule = Schedule(clips, retries)
     stopped_at: float | None = None
@@ -150,7 +150,7 @@ def run_batch(
                 on_event(event)
                 _hear(schedule, event, clock(), on_end)
             if stopped_at is not None:
-                schedule.stop()  # what a worker returned meanwhile
+                schedule.stop()  # clips that workers gave back meanwhile
                 if clock() - stopped_at > STOP_SECONDS:
                     schedule.abandon("its worker did not end in time when the batch was stopped")
     for name, outcome in schedule.outcomes.items():

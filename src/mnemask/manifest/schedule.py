@@ -1,7 +1,7 @@
-"""Which clip comes next, and what follows from how it went: decided without processes, clocks or files.
+"""Decides which clip comes next and whether a clip is retried, without processes, clocks or files.
 
-A clip ends once: done, complete from before, failed, or stopped. A worker's loss is the clip's only if the worker had
-begun it; one that kills its worker again and again is given up, so that it does not take all workers with it.
+A clip ends once: done, complete before, failed, or stopped. The loss of a worker counts against a clip only if the
+worker had started it; a clip that keeps killing its workers is given up, so that it does not take down all of them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ class Clip:
     """One line of a manifest.
 
     Attributes:
-        name: of its folder below the batch's.
-        line: of the manifest, from 1; the number of the clip where the manifest is a folder.
-        options: values by the names of the columns, checked and with paths that hold anywhere on this machine.
-        notes: columns of the user's own, for the report.
-        size: bytes of its video, by which long clips are told from short ones; 0 where that is unknown.
+        name: name of its folder below the batch's.
+        line: line in the manifest, from 1; the number of the clip if the manifest is a folder.
+        options: values by column name, checked, with paths made absolute.
+        notes: the user's own columns, for the report.
+        size: bytes of its video, to order clips by length; 0 if unknown.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Outcome:
     """How a clip ended.
 
     Attributes:
-        state: "done"; "complete" if it was before; "failed"; "stopped" if the batch was; "busy" if another process
-            holds its folder, and it has to be tried again.
+        state: "done"; "complete" if it already was; "failed"; "stopped" if the batch was; "busy" if another process
+            holds its folder, so that it has to be retried.
         problem: what went wrong, in a sentence.
         remedy: what to do about it.
-        facts: frames, seconds, moments and what else a worker tells, as JSON holds it.
-        attempts: how often it was begun.
+        facts: frames, seconds, moments and other facts from the worker, in JSON types.
+        attempts: how often it was started.
     """
 
     state: State
@@ -52,13 +52,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often and how long a clip is tried again.
+    """How often and how long a clip is retried.
 
     Attributes:
-        losses: times that a clip may lose its worker; it is given up with the last.
-        busy_seconds: for which its folder may be in another's hands. A silent owner on another machine is taken for
+        losses: number of lost workers after which a clip is given up.
+        busy_seconds: time for which another process may hold its folder. A silent owner on another machine is presumed
             dead after two minutes (`io/lock.py`).
-        pause_seconds: before the folder is tried again.
+        pause_seconds: time before a busy folder is tried again.
     """
 
     losses: int = 3
@@ -68,12 +68,12 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What a clip has been through.
+    """The history of a clip.
 
     Attributes:
-        begun: times that a worker began it.
-        lost: times that the worker was lost meanwhile.
-        busy_since: when its folder was first found in another's hands; None if it was free the last time.
+        begun: how often a worker started it.
+        lost: how often its worker was lost.
+        busy_since: time since which its folder has been held by another process; None if it was free last time.
     """
 
     begun: int = 0
@@ -83,14 +83,14 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The clip is tried again, not before a time."""
+    """The clip is retried, at time `at` or later."""
 
     attempts: Attempts
     at: float
 
 
 def after_outcome(outcome: Outcome, attempts: Attempts, now: float, retries: Retries) -> Outcome | Again:
-    """Returns what follows from a worker's answer: the end of the clip, or another try."""
+    """Returns the final outcome of a clip after a worker's answer, or that it is retried."""
     if outcome.state != "busy":
         return replace(outcome, attempts=attempts.begun)
     since = now if attempts.busy_since is None else attempts.busy_since
@@ -100,14 +100,14 @@ def after_outcome(outcome: Outcome, attempts: Attempts, now: float, retries: Ret
 
 
 def after_loss(why: str, attempts: Attempts, now: float, retries: Retries) -> Outcome | Again:
-    """Returns what follows from the loss of a worker that had begun the clip."""
+    """Returns the final outcome of a clip after the loss of the worker that had started it, or that it is retried."""
     attempts = replace(attempts, lost=attempts.lost + 1)
     if attempts.lost >= retries.losses:
         return Outcome(
             "failed",
             f"its worker was lost {attempts.lost} times ({why})",
-            "if it ran out of memory, use fewer workers (--workers) or process smaller frames (--size); what "
-            "was written is kept, and running the batch again goes on with it",
+            "if it ran out of memory, use fewer workers (--workers) or process smaller frames (--size); run the batch "
+            "again to resume the clip",
             attempts=attempts.begun,
         )
     return Again(attempts, now)
@@ -116,7 +116,7 @@ def after_loss(why: str, attempts: Attempts, now: float, retries: Retries) -> Ou
 def in_order(clips: Iterable[Clip]) -> list[Clip]:
     """Returns the clips in the order to start them: largest first, so that no long clip runs alone at the end.
 
-    Graham 1969, "Bounds on multiprocessing timing anomalies": longest first ends at most a third later than the best.
+    Graham 1969, "Bounds on multiprocessing timing anomalies": longest first takes at most a third longer than optimal.
     """
     return sorted(clips, key=lambda clip: -clip.size)
 
@@ -125,11 +125,11 @@ class Schedule:
     """The clips of a batch: waiting, with a worker, or ended.
 
     Args:
-        clips: of distinct names.
-        retries: how often they are tried.
+        clips: clips with distinct names.
+        retries: how often they are retried.
 
     Attributes:
-        outcomes: of the clips that have ended, by name.
+        outcomes: outcomes of the clips that have ended, by name.
     """
 
     def __init__(self, clips: Iterable[Clip], retries: Retries) -> None:
@@ -145,7 +145,7 @@ class Schedule:
         return not self._waiting and not self._out
 
     def take(self, now: float) -> Clip | None:
-        """Returns the next clip for a worker; None while there is none that may be tried."""
+        """Returns the next clip for a worker; None while none is due."""
         for number, (at, clip) in enumerate(self._waiting):
             if at <= now:
                 del self._waiting[number]
@@ -154,23 +154,23 @@ class Schedule:
         return None
 
     def begun(self, name: str) -> None:
-        """Notes that a worker has begun a clip."""
+        """Notes that a worker has started a clip."""
         if name in self._out:
             self._attempts[name] = replace(self._attempts[name], begun=self._attempts[name].begun + 1)
 
     def ended(self, name: str, outcome: Outcome, now: float) -> bool:
-        """Takes a worker's answer; returns whether the clip has ended with it. A second answer changes nothing."""
+        """Processes a worker's answer; returns whether the clip has ended. Further answers are ignored."""
         if name not in self._out:
             return False
         return self._settle(name, after_outcome(outcome, self._attempts[name], now, self._retries))
 
     def lost(self, name: str, why: str, begun: bool, now: float) -> bool:
-        """Notes that a worker is gone with a clip; returns whether the clip has ended with it.
+        """Notes that the worker of a clip was lost; returns whether the clip has ended.
 
         Args:
-            name: of the clip.
-            why: the worker is gone.
-            begun: whether it had begun the clip, which otherwise only waited there.
+            name: the clip's name.
+            why: why the worker was lost.
+            begun: whether it had started the clip, or the clip was only waiting there.
             now: the time.
         """
         if name not in self._out:
@@ -179,14 +179,14 @@ class Schedule:
         return self._settle(name, after_loss(why, attempts, now, self._retries) if begun else Again(attempts, now))
 
     def stop(self) -> None:
-        """Ends what waits."""
+        """Ends the waiting clips."""
         for _, clip in self._waiting:
             begun = self._attempts[clip.name].begun
             self.outcomes[clip.name] = Outcome("stopped", "the batch was stopped before its turn", attempts=begun)
         self._waiting.clear()
 
     def abandon(self, why: str) -> None:
-        """Ends everything, also what workers have not answered for."""
+        """Ends all clips, including those that workers have not answered for."""
         self.stop()
         for name in list(self._out):
             self._settle(name, Outcome("stopped", why, attempts=self._attempts[name].begun))

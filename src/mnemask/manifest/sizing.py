@@ -1,4 +1,4 @@
-"""How many workers a machine or a cluster holds."""
+"""How many workers fit on a machine or a cluster."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Any
 from mnemask.manifest.run import Setup
 
 _MEMORY_KEPT = 0.1
-"""Share of the free memory that is left to everything else."""
+"""Share of the free memory left for everything else."""
 
 
 def free_memory() -> int | None:
-    """Returns the bytes that this machine, or the control group of this process, can still give; None if unknown."""
+    """Returns the free memory in bytes of this machine or this process's control group; None if unknown."""
     found = []
     with suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -29,7 +29,7 @@ def free_memory() -> int | None:
 
 
 def usable_cores() -> int:
-    """Returns the cores that this process may use, by its affinity and by the quota of its control group."""
+    """Returns the number of cores that this process may use, from its affinity and its control group's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -42,16 +42,16 @@ def num_workers(
 ) -> tuple[int, int]:
     """Returns how many workers to start and how many threads each computes with.
 
-    On a CPU one thread a clip wastes nothing, while a second thread on the same clip waits a good part of its time; so
-    there are as many workers as cores unless memory or clips are fewer. On GPUs there is one worker for each.
+    On a CPU, one thread per clip wastes nothing, while a second thread on the same clip waits much of the time; so
+    there are as many workers as cores unless memory or clips limit them. With GPUs there is one worker for each.
 
     Args:
-        cores: that may be used.
-        memory: bytes that are free; None where that is unknown.
+        cores: number of usable cores.
+        memory: free memory in bytes; None if unknown.
         memory_each: bytes that a worker may take.
-        num_clips: still to be done.
-        gpus: of this machine; 0 to compute on the CPU.
-        asked: by the user, who knows better.
+        num_clips: number of clips still to be done.
+        gpus: number of GPUs of this machine; 0 to compute on the CPU.
+        asked: number of workers set by the user, which overrides the limits of cores, GPUs and memory.
     """
     fitting = cores if memory is None else int(memory * (1 - _MEMORY_KEPT)) // max(memory_each, 1)
     workers = max(1, min(asked or min(gpus or cores, fitting), num_clips))
@@ -62,8 +62,8 @@ def slots(nodes: Sequence[Mapping[str, Any]], setup: Setup) -> int:
     """Returns how many actors fit on the nodes that are alive.
 
     Args:
-        nodes: as `ray.nodes()` gives them.
-        setup: with what an actor takes.
+        nodes: the result of `ray.nodes()`.
+        setup: setup with the resources that an actor takes.
     """
     found = 0
     for node in nodes:
@@ -80,7 +80,7 @@ def slots(nodes: Sequence[Mapping[str, Any]], setup: Setup) -> int:
 
 
 def threads_on(nodes: Sequence[Mapping[str, Any]], setup: Setup, most: int) -> int:
-    """Returns how many threads each of `most` actors may have, where a cluster has more cores than there are clips."""
+    """Returns how many threads each of `most` actors may have if the cluster has more cores than there are clips."""
     threads = setup.threads
     while slots(nodes, replace(setup, threads=threads + 1)) >= most:
         threads += 1

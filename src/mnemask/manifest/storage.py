@@ -1,7 +1,7 @@
-"""Results on shared storage: s3://, gs:// and what else `mnemask.io.storage` opens.
+"""Results on shared storage: s3://, gs:// and whatever else `mnemask.io.storage` opens.
 
-A run needs a folder that it can lock, rename in and go on in, which an object store is not. So a worker writes on its
-own disk and copies what is complete, the report last: a clip on the storage that has one is whole.
+A run needs a folder that supports locks, renaming and resuming, which an object store does not. So a worker writes to
+its local disk and copies completed clips, the report last: a clip on the storage with a report is complete.
 """
 
 import json
@@ -24,7 +24,7 @@ from mnemask.pipeline.places import CHECKPOINT, REPORT
 
 MOMENTS = "moments.json"
 _OUTPUTS = {REPORT, TABLE, PREVIEW, *(str(MASK_FORMATS[kind].single_file) for kind in VIDEO_FORMAT_NAMES)}
-_RIGHTS = "look at its keys, its rights and its room"
+_RIGHTS = "check its keys, permissions and free space"
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class ClipFolder:
 
     Attributes:
         path: the folder, on this machine or on storage that it shares.
-        address: where it is to be copied to; empty where it is there already.
+        address: the address to copy it to; empty if it needs no copying.
     """
 
     path: Path
@@ -41,17 +41,17 @@ class ClipFolder:
     _replaces: bool = False
 
     def begin_again(self) -> None:
-        """Lets what is written from now on take the place of an earlier run's, once it is complete."""
+        """Empties a local copy; its new files will replace those of the earlier run at the address once complete."""
         if self.address:
             self._replaces = True
             shutil.rmtree(self.path)
             self.path.mkdir()
 
     def keep(self) -> None:
-        """Copies what is complete to its address, the report last, so that it is there only with all the rest.
+        """Copies the completed clip to its address, the report last, so that it is there only with all other files.
 
         Raises:
-            OutputError: it cannot be written there, or a file is in the way that no run wrote.
+            OutputError: the address cannot be written to, or a file that no run wrote is in the way.
         """
         if not self.address:
             return
@@ -63,7 +63,7 @@ class ClipFolder:
             file_system.invalidate_cache()
             before = _written_at(file_system, there)
             self._refuse_foreign(_files_at(file_system, there) & {*names} - before)
-            # The index stays until the new one takes its place: it says whose files are left should this be killed.
+            # The index stays until the new one replaces it: if this is killed, it tells which files are a run's.
             for name in sorted(before - {INDEX} if self._replaces else (), key=lambda name: name != REPORT):
                 if file_system.exists(f"{there}/{name}"):
                     file_system.rm_file(f"{there}/{name}")
@@ -75,21 +75,21 @@ class ClipFolder:
     def _refuse_foreign(self, names: Collection[str]) -> None:
         if names:
             raise OutputError(
-                f"{min(names)!r} is in the way at {shown(self.address)}: no run wrote it there",
+                f"{min(names)!r} at {shown(self.address)} is in the way and was not written by a run",
                 "move it, or give another address",
             )
 
 
 @contextmanager
 def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
-    """Yields the folder to write a clip to; for an address, one on this machine that holds what is known of it there.
+    """Yields the folder to write a clip to; for an address, a local one with the records of the clip from there.
 
     Args:
         out: the batch's folder, or its address.
-        name: of the clip.
+        name: the clip's name.
 
     Raises:
-        OutputError: files are at its address that no run wrote, and that are called as this one's will be.
+        OutputError: files at its address that no run wrote have names that this run will use.
     """
     if not is_address(out):
         yield ClipFolder(Path(out) / name)
@@ -109,7 +109,7 @@ def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
 
 
 def _written_at(file_system: Any, there: str) -> set[str]:
-    """Returns the names of the files that runs wrote at a place, and of the index that says so."""
+    """Returns the names of the files that runs wrote at an address, and of the index that lists them."""
     index = f"{there}/{INDEX}"
     return {INDEX, *_listed(file_system.cat_file(index))} if file_system.exists(index) else set()
 
@@ -117,32 +117,32 @@ def _written_at(file_system: Any, there: str) -> set[str]:
 def _files_at(file_system: Any, there: str) -> set[str]:
     try:
         paths = file_system.find(there)
-    except FileNotFoundError:  # of S3, if the bucket itself is still to be made
+    except FileNotFoundError:  # from S3, if the bucket does not exist yet
         return set()
     return {str(path).removeprefix(f"{there}/") for path in paths}
 
 
 def _listed(index: bytes) -> set[str]:
-    """Returns the names in an index of what runs wrote, as `Written` keeps it."""
+    """Returns the names in an index of files that runs wrote, in the format of `Written`."""
     names: dict[str, bool] = {}
     for line in filter(None, index.splitlines()):
         name, *state = json.loads(line)
-        names[str(name)] = bool(state)  # without one it is gone
+        names[str(name)] = bool(state)  # without a state it is gone
     return {name for name, is_there in names.items() if is_there and ".." not in name.split("/")}
 
 
 @contextmanager
 def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Yields a function that writes the batch's own files; while it is entered, no other batch has the folder.
+    """Yields a function that writes the batch's own files; until it exits, no other batch can use the folder.
 
-    Of an address nobody can be kept out.
+    An address cannot be locked.
 
     Args:
         out: the batch's folder, or its address.
-        names: of the files that will be written.
+        names: names of the files that will be written.
 
     Raises:
-        OutputError: another batch uses the folder, it is that of a single run, or files of others have these names.
+        OutputError: another batch uses the folder, it holds a single run, or foreign files have these names.
     """
     if is_address(out):
         yield _results_at(out, names)
@@ -164,7 +164,7 @@ def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str,
 def _results_at(out: str, names: Sequence[str]) -> Callable[[dict[str, str]], None]:
     file_system, root = open_storage(out)
     root = root.rstrip("/")
-    with reached(out, OutputError, "used", "look at its keys and rights, or give another address"):
+    with reached(out, OutputError, "used", "check its keys and permissions, or give another address"):
         there = [name for name in names if file_system.exists(f"{root}/{name}")]
         if there and not (REPORT in there and _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}"))):
             raise OutputError(f"{shown(out)} holds a {there[0]} not written by mnemask batch", "give another address")
@@ -172,7 +172,7 @@ def _results_at(out: str, names: Sequence[str]) -> Callable[[dict[str, str]], No
     def write(files: dict[str, str]) -> None:
         with reached(out, OutputError, "written to", _RIGHTS):
             file_system.makedirs(root, exist_ok=True)
-            # The report of a batch that was killed in between says that the page is its own.
+            # The report goes first: if the batch is killed in between, it shows that the page is the batch's own.
             for name, text in sorted(files.items(), key=lambda each: each[0] != REPORT):
                 file_system.pipe_file(f"{root}/{name}", text.encode())
 

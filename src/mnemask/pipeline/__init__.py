@@ -1,4 +1,4 @@
-"""A whole video from its first masks to files, and a report of what happened; it survives being cut off."""
+"""Tracking a whole video from its first masks to files and a report; interrupted runs can be resumed."""
 
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
 from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory

@@ -1,4 +1,4 @@
-"""Where a run can go on: a file with the memory, the ids, the position, the settings and what the writers need."""
+"""Checkpoints to resume a run from: files with the memory, ids, position, settings and writers' states."""
 
 import json
 import logging
@@ -31,8 +31,8 @@ _KEPT_HERE = re.compile(
     r"\d{12}\.bank(\.tmp)?|"
     r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz|rows)|annotations|images|csv)|\.mnemask-\d+-\d+\.partial.*"
 )
-_BEGIN_AGAIN = "begin again (--overwrite)"
-# The options of `mnemask segment` that settings come from, where they are not called alike.
+_BEGIN_AGAIN = "start over (--overwrite)"
+# The options of `mnemask segment` for settings with a different name.
 _OPTIONS = {
     "short_side": "--size",
     "budget": "--frames, --budget",
@@ -50,20 +50,20 @@ _ALIKE = frozenset(
         "engine",
     )
 )
-# The last one, and one before it should the last be damaged.
+# The last one, and the one before it in case the last is damaged.
 _KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A run between two frames.
+    """The state of a run between two frames.
 
     Attributes:
-        state: what the tracker knew.
+        state: the tracker's state.
         position: the index of the next frame.
-        settings: the run's.
-        resume_states: what each writer needs to go on.
-        progress: the numbers so far.
+        settings: the run's settings.
+        resume_states: the state that each writer resumes from.
+        progress: the saved part of `RunProgress`.
         events: what happened to the video so far.
     """
 
@@ -76,15 +76,15 @@ class Checkpoint:
 
     @property
     def last_frame(self) -> int:
-        """The frame at which to read on: the one before `position`, which every reader has even if it is the last.
+        """The frame to start reading at: the one before `position`, so that it exists even at the end of the video.
 
-        Before its first frame a run has read none, and may not: that one may be of another size.
+        If the run had no frame yet, it is `position` itself: the frame before may have another size.
         """
         return self.position - 1 if self.progress["frames"] else self.position
 
 
 def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises CheckpointError, naming the first setting that is not the one that a run was begun with."""
+    """Raises CheckpointError for the first setting that differs from the one that a run was started with."""
     for name in dict.fromkeys((*before, *now)):
         then, here = before.get(name), now.get(name)
         if then != here and not (name == "video" and is_same_video(then, here)):
@@ -92,25 +92,25 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             option = _OPTIONS.get(name, f"--{name.replace('_', '-')}" if name in _ALIKE else "")
             said = f" ({option})" if option else ""
             raise CheckpointError(
-                f"the run was begun with {name} {then}{said} and would go on with {here}",
-                "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite, "
-                "or --redo of a batch)",
+                f"the run was started with {name} {then}{said} and would be resumed with {here}",
+                "use the same settings, or start a new run in another folder or over this one (--overwrite, or --redo "
+                "for a batch)",
             )
 
 
 def find_checkpoint(
     out: str | Path, device: torch.device, settings: Mapping[str, Any], policy: Policy | None = None
 ) -> Checkpoint | None:
-    """Returns the last whole checkpoint of an unfinished run, or None where there is no run to go on with.
+    """Returns the last valid checkpoint of an unfinished run, or None if there is no run to resume.
 
     Args:
-        out: the folder that `segment` was to write to.
-        device: where the memory goes.
-        settings: those that the run must have been begun with.
-        policy: the one that these name, needed where it is not the package's.
+        out: the output folder given to `segment`.
+        device: the device for the memory.
+        settings: the settings that the run must have been started with.
+        policy: the policy named in the settings, needed if it is not one of the package's.
 
     Raises:
-        CheckpointError: if every checkpoint is damaged or of another version, or the settings are not the same.
+        CheckpointError: if every checkpoint is damaged or of another version, or the settings differ.
     """
     paths = _paths(Path(out) / CHECKPOINT)
     for number, path in enumerate(paths):
@@ -120,7 +120,7 @@ def find_checkpoint(
             if number == len(paths) - 1:
                 remedy = error.remedy if _BEGIN_AGAIN in error.remedy else _BEGIN_AGAIN
                 raise CheckpointError(error.problem, remedy) from error
-            logger.warning("%s; going on from the checkpoint before it", error)
+            logger.warning("%s; resuming from the checkpoint before it", error)
         else:
             refuse_other(checkpoint.settings, settings)
             return checkpoint
@@ -133,7 +133,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
         run = facts["run"]
         if run["mnemask"] != __version__:
             raise CheckpointError(
-                f"checkpoint {str(path)!r} was made by mnemask {run['mnemask']} and this is {__version__}: the masks "
+                f"checkpoint {str(path)!r} was made by mnemask {run['mnemask']}, but this is {__version__}: the masks "
                 "may differ",
                 f"finish the run with that version, or {_BEGIN_AGAIN}",
             )
@@ -149,25 +149,25 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
 
 
 def _paths(folder: Path) -> list[Path]:
-    """Returns the checkpoints, latest first."""
+    """Returns the paths of the checkpoints, latest first."""
     return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
 
 
 class CheckpointFolder:
-    """OUT/checkpoint/, in which there are checkpoints and what the writers have not finished.
+    """OUT/checkpoint/, with the checkpoints and the writers' unfinished files.
 
     Args:
-        written: what runs wrote in the run's folder.
-        settings: the run's.
+        written: record of what runs wrote in the run's folder.
+        settings: the run's settings.
     """
 
     def __init__(self, written: Written, settings: Mapping[str, Any]) -> None:
         self.path, self._written, self._settings = written.folder / CHECKPOINT, written, settings
 
     def make(self) -> None:
-        """Makes the folder where it is missing; raises OutputError where one is there that no run made."""
+        """Creates the folder if missing; raises OutputError if there is one that no run created."""
         if not self.path.exists():
-            self._written.claim(self.path)  # before it is there, or a run that is killed in between leaves a stranger
+            self._written.claim(self.path)  # first, or a run killed in between would leave a folder that no run owns
             make_folder(self.path)
         elif not self._written.claims(self.path):
             raise foreign(self.path)
@@ -176,7 +176,7 @@ class CheckpointFolder:
     def save(
         self, position: int, state: TrackerState, resume_states: Mapping[str, ResumeState], progress: Mapping[str, Any]
     ) -> None:
-        """Writes a checkpoint, and drops those before the last; raises OutputError where that is impossible."""
+        """Writes a checkpoint and removes all but the last two; raises OutputError if that fails."""
         run = {
             "mnemask": __version__,
             "position": position,
@@ -188,7 +188,7 @@ class CheckpointFolder:
         self._drop(_paths(self.path)[_KEPT:])
 
     def only(self, position: int) -> None:
-        """Drops all checkpoints but this one, since what the others count on is about to be written over."""
+        """Removes all checkpoints but this one, since files that the others rely on are about to be overwritten."""
         self._drop(path for path in _paths(self.path) if path.name != f"{position:012d}{_SUFFIX}")
 
     def _drop(self, paths: Iterable[Path]) -> None:
@@ -198,11 +198,11 @@ class CheckpointFolder:
         except OSError as error:
             raise OutputError(
                 f"a checkpoint cannot be removed from {str(self.path)!r} ({error.strerror})",
-                "make the folder writable, and go on with --resume",
+                "make the folder writable, and continue with --resume",
             ) from error
 
     def remove(self) -> None:
-        """Removes the folder and what runs keep in it, nothing else; raises OutputError where that is impossible."""
+        """Removes the folder with the files of runs in it, but no others; raises OutputError if that fails."""
         if not self._written.claims(self.path) or not self.path.is_dir():
             return
         try:
@@ -210,19 +210,19 @@ class CheckpointFolder:
                 if _KEPT_HERE.fullmatch(path.name):
                     path.unlink()
             if any(self.path.iterdir()):
-                logger.warning("%s is kept, since it holds files that no run wrote", self.path)
+                logger.warning("%s is kept because it contains files that no run wrote", self.path)
                 return
             self.path.rmdir()
         except OSError as error:
             raise OutputError(
-                f"cannot remove {str(self.path)!r} ({error.strerror})", "the run is complete, so remove it yourself"
+                f"cannot remove {str(self.path)!r} ({error.strerror})", "remove it yourself; the run is complete"
             ) from error
         self._written.forget(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCheckpoint:
-    """A run between two frames, before it is known whether all frames before are written."""
+    """The state of a run between two frames, before it is known whether all earlier frames are written."""
 
     position: int
     state: TrackerState
@@ -230,7 +230,7 @@ class PendingCheckpoint:
     progress: Mapping[str, Any]
 
     def written(self) -> dict[str, ResumeState]:
-        """Returns the states from which the writers can resume, as JSON holds them.
+        """Waits for the frames so far; returns the states that the writers can resume from, in JSON types.
 
         Raises:
             OutputError: a frame could not be written.
@@ -240,17 +240,17 @@ class PendingCheckpoint:
 
 
 def _saved(value: Any) -> Any:
-    """Returns a part of a writer's state as JSON holds it: a label map is compressed only here, and not each frame."""
+    """Returns a part of a writer's state in JSON types; label maps are compressed only here, not at each frame."""
     return packed(value) if isinstance(value, np.ndarray) else value
 
 
 def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere: bool = False) -> bool:
-    """Returns whether `out` holds the complete run with these settings; what it left to remove is removed.
+    """Returns whether `out` holds a complete run with these settings; if so, removes its leftover checkpoints.
 
     Args:
-        out: the folder that `segment` was to write to.
-        settings: those that the run must have been made with.
-        masks_elsewhere: whether its masks are kept in another place; else a warning says where some are gone.
+        out: the output folder given to `segment`.
+        settings: the settings that the run must have been made with.
+        masks_elsewhere: whether its masks are kept elsewhere; if not, a warning is logged if some are gone.
 
     Raises:
         CheckpointError: if `out` holds a run, complete or not, that was made with other settings.
@@ -264,7 +264,7 @@ def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere
         return False
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is not a report of a run ({error})", "choose another folder, or begin again (--overwrite)"
+            f"{str(path)!r} is not a report of a run ({error})", "choose another folder, or start over (--overwrite)"
         ) from error
     refuse_other(made_with, settings)
     if not complete:
@@ -278,10 +278,10 @@ def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere
 
 
 def warn_of_gone(written: Written) -> None:
-    """Says where masks that a complete run wrote are there no longer."""
+    """Warns if masks that a complete run wrote are gone."""
     masks = written.folder / "masks"
     if gone := [path for path in written.missing() if masks in path.parents and ".partial." not in path.name]:
         logger.warning(
-            "%s is complete, but %d of its masks are gone, first %s; --overwrite, or --redo of a batch, renews them",
+            "%s is complete, but %d of its masks are gone, first %s; --overwrite, or --redo for a batch, restores them",
             *(written.folder, len(gone), gone[0].name),
         )

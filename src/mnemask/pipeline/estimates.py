@@ -1,4 +1,4 @@
-"""Estimates of the memory and the disk that a run takes, made before its first frame."""
+"""Estimates of the memory and disk space that a run takes, made before its first frame."""
 
 import os
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from mnemask.pipeline.outputs import peak_memory_bytes
 from mnemask.tracker import Tracker
 from mnemask.types import describe
 
-# While a policy chooses: what is held, that with the new frame, what is kept, and what a checkpoint holds on to.
+# While a policy chooses: the old bank, that with the new frame, the tokens kept, and a copy held by a checkpoint.
 _GENERATIONS = 4
-# Read ahead, or waiting to be written, and the one that is being worked on.
+# Frames read ahead or waiting to be written, and the current one.
 _QUEUED = 5
-# Numbers alive at once per pixel that the network sees, whatever the objects and for each of them; measured for both
-# networks, with room for what the convolutions allocate inside.
+# Numbers alive at once per pixel that the network sees, for the frame and for each object; measured for both networks,
+# with room for what the convolutions allocate internally.
 _ONCE, _PER_OBJECT = 80, 110
-_BLOCK = 4096  # bytes of a disk that a file takes at least
+_BLOCK = 4096  # the fewest bytes of a disk that a file takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class MemoryEstimate:
 
     Attributes:
         size: height and width of the frames.
-        num_objects: tracked at once.
-        process: what Python, torch and the weights took when it was asked, at most.
-        bank: what is remembered, with the copies that there are while it changes.
-        reading: affinities, the memories chosen, and what was read.
+        num_objects: number of objects tracked at once.
+        process: peak memory of the process so far: Python, torch and the weights.
+        bank: the stored tokens, with the copies that exist while the bank changes.
+        reading: affinities, the tokens selected, and the readout.
         network: estimate of the activations.
-        queues: frames read ahead, and masks that wait to be written.
+        queues: frames read ahead, and masks waiting to be written.
     """
 
     size: tuple[int, int]
@@ -48,17 +48,17 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return self.process + self.bank + self.reading + self.network + self.queues
 
     def keep_within(self, max_bytes: int) -> None:
-        """Raises BudgetError, saying what takes how much and what to do about it, if it is more than this."""
+        """Raises BudgetError with the size of each part if the total exceeds `max_bytes`."""
         if self.total > max_bytes:
             parts = ", ".join(f"{name} {mib(getattr(self, name))}" for name in self.__slots__[2:])
             raise BudgetError(
                 f"{self.num_objects} objects in frames of {describe(self.size)} may take {mib(self.total)} ("
                 f"{parts}), more than the {mib(max_bytes)} allowed by --max-memory",
-                "process smaller frames (--size), remember less (--budget, --frames), track fewer objects, or "
+                "process smaller frames (--size), store fewer tokens (--budget, --frames), track fewer objects, or "
                 "allow more",
             )
 
@@ -66,7 +66,7 @@ class MemoryEstimate:
 def estimate_memory(
     tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_writers: int = 1
 ) -> MemoryEstimate:
-    """Returns how much memory it may take to follow so many objects through frames of this size.
+    """Returns the memory that tracking `num_objects` objects through frames of `size` may take.
 
     Raises:
         BudgetError: if the memory bank has no limit.
@@ -93,9 +93,9 @@ def _of_view(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple
     capacity = memory.budget.capacity(grid.num_cells, token, memory.config.top_k, model.device)
     if capacity == UNLIMITED:
         raise BudgetError(
-            f"a limit on memory cannot be kept with {type(tracker.policy).__name__} and no budget, which remembers "
-            "ever more",
-            "give one (--frames or --budget)",
+            f"a memory limit cannot be kept with {type(tracker.policy).__name__} and no budget, as the bank grows "
+            "without limit",
+            "give a budget (--frames or --budget)",
         )
     read = 2 * num_objects * grid.num_cells * value_channels * value_bytes
     network = activation_bytes(working_size(size, tracker.short_side), num_objects)
@@ -103,11 +103,11 @@ def _of_view(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple
 
 
 def activation_bytes(size: tuple[int, int], num_objects: int) -> int:
-    """Returns an estimate of the most bytes of activations, in float32 or less, for either network.
+    """Returns an estimate of the peak bytes of activations, in float32 or smaller types, for either network.
 
     Args:
-        size: height and width of frames as the network sees them, not yet padded.
-        num_objects: encoded and decoded together.
+        size: height and width of frames as the network sees them, before padding.
+        num_objects: number of objects encoded and decoded together.
     """
     height, width = (-(-side // 16) * 16 for side in size)
     return height * width * (_ONCE + _PER_OBJECT * num_objects) * 4
@@ -122,15 +122,15 @@ def refuse_without_room(
     num_objects: int,
     freed: int,
 ) -> None:
-    """Raises OutputError if the disk is clearly too small, with the figures.
+    """Raises OutputError if the disk clearly has too little space.
 
     Args:
         out: a folder on the disk.
-        mask_format: of the masks.
-        videos: the formats that are written beside them.
+        mask_format: format of the masks.
+        videos: formats of the videos written besides them.
         size: height and width of the frames.
-        num_frames: still to be written.
-        num_objects: known to be tracked.
+        num_frames: number of frames still to be written.
+        num_objects: number of objects known to be tracked.
         freed: bytes that the run will free before it writes.
     """
     if not hasattr(os, "statvfs"):
@@ -141,23 +141,23 @@ def refuse_without_room(
     pixels = size[0] * size[1]
     file_bytes = pixels * format.bytes_per_pixel
     if format.single_file is None:
-        # What a network's file system gives as its block, such as 1 MiB, is the unit of its transfers.
+        # The block size of a network file system, such as 1 MiB, is only the unit of its transfers.
         file_bytes = max(file_bytes, min(disk.f_frsize, _BLOCK))
         needed_files = num_frames * masks
         if disk.f_files and needed_files > disk.f_favail + freed // max(disk.f_frsize, 1):
             raise OutputError(
-                f"{needed_files} files of masks would be written to {str(out)!r}, and its disk takes {disk.f_favail} "
-                "more",
-                "make room, give another folder, or write one file (--format ffv1)",
+                f"{needed_files} mask files would be written to {str(out)!r}, but its disk has room for only "
+                f"{disk.f_favail} more",
+                "free some, give another folder, or write a single file (--format ffv1)",
             )
     video_bytes = pixels * sum(MASK_FORMATS[kind].bytes_per_pixel for kind in videos)
     needed = int(num_frames * (masks * file_bytes + video_bytes))
     free = disk.f_frsize * disk.f_bavail + freed
     if needed > free:
         raise OutputError(
-            f"{num_frames} frames of {describe(size)} with {num_objects} objects take {mib(needed)} or more in "
-            f"{str(out)!r}, and its disk has {mib(free)} free",
-            "make room, give another folder, or write less (--format ffv1 or rle, fewer videos)",
+            f"{num_frames} frames of {describe(size)} with {num_objects} objects take at least {mib(needed)} in "
+            f"{str(out)!r}, but its disk has {mib(free)} free",
+            "free some space, give another folder, or write less (--format ffv1 or rle, fewer videos)",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the files of its masks, and the report of how far it has come."""
+"""The output of a run: the files of its masks, and the report of its progress."""
 
 import json
 import logging
@@ -31,24 +31,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RunProgress:
-    """How far a run has come; `report.json` is made of it.
+    """The progress of a run, from which `report.json` is made.
 
     Attributes:
-        frames: written so far, before it was resumed too.
-        seconds: that this took.
-        memory: numbers about the memory bank after the last frame.
-        most_tokens: the most that were ever remembered.
-        most_bytes: the most bytes that the bank took.
-        complete: whether the video ended by itself.
-        stopped_by: what ended it otherwise.
-        resumed_at: the frames, counted from 0, at which it went on after it had been cut off.
-        settings: what the report says of how it was made.
-        computed_on: what it was computed on from which frame on, see `computed_on`; one entry unless that changed.
-        video: what the report says happened to the video: frames dropped, damaged, held.
-        source: what the report says of the video itself: levels, pixels that are not square, files left out.
-        objects: what objects are called, by id.
-        object_ids: all that were tracked so far, in the order in which they came.
-        looks: in which frames each was seen, lost or doubtful, see `ObjectTable.looks`.
+        frames: number of frames written so far, including those before the run was resumed.
+        seconds: time that they took.
+        memory: statistics of the memory bank after the last frame.
+        most_tokens: the most tokens ever stored.
+        most_bytes: the most bytes ever taken by the bank.
+        complete: whether the run reached the end of the video.
+        stopped_by: the reason if it ended early.
+        resumed_at: the frames, counted from 0, at which it was resumed.
+        settings: settings for the report.
+        computed_on: the machine and versions with the frame from which each applies, see `computed_on`; one entry
+            unless they changed.
+        video: events of the video for the report: frames dropped, damaged, held.
+        source: properties of the video for the report: levels, pixels that are not square, files left out.
+        objects: classes and names of objects, by id.
+        object_ids: ids of all objects tracked so far, in order of appearance.
+        looks: where each object was seen, lost or doubtful, by id, see `ObjectTable.looks`.
     """
 
     frames: int = 0
@@ -73,7 +74,7 @@ class RunProgress:
         return self.frames / self.seconds if self.seconds else 0.0
 
     def add(self, memory: MemoryStats, object_ids: Sequence[int]) -> None:
-        """Counts a frame, in which these objects were tracked."""
+        """Counts a frame in which these objects were tracked."""
         self.object_ids += [object_id for object_id in object_ids if object_id not in self.object_ids]
         self.frames += 1
         self.memory = memory
@@ -104,28 +105,28 @@ class RunProgress:
         }
 
     def take_up(self, saved: Mapping[str, Any], position: int) -> None:
-        """Goes on from what `saved` gave when the frames up to this one were done."""
+        """Continues from what `saved` returned at frame `position`."""
         self.frames, self.seconds = int(saved["frames"]), float(saved["seconds"])
         self.object_ids = [int(i) for i in saved.get("object_ids", ())]
         self.most_tokens, self.most_bytes = int(saved["most_tokens"]), int(saved["most_bytes"])
         self.resumed_at = [*saved["resumed_at"], position]
 
     def saved(self) -> dict[str, Any]:
-        """Returns the part that a checkpoint keeps."""
+        """Returns the part that is stored in checkpoints."""
         numbers = ("frames", "seconds", "most_tokens", "most_bytes")
         kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video")
         return {name: getattr(self, name) for name in kept}
 
 
 def computed_on(tracker: Tracker, since: int, before: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Returns the machine, precision and versions that a run computed on, with the frame from which each applies.
+    """Returns the machine, precision and versions that a run is computed with, and the frame from which each applies.
 
     The last bits of masks depend on them.
 
     Args:
-        tracker: that goes on.
-        since: the frame at which it does.
-        before: what was computed on until then. Another machine or precision now is logged as a warning.
+        tracker: the tracker of the run.
+        since: the frame at which it starts or resumes.
+        before: the entries up to then. A change of machine or precision is logged as a warning.
     """
     now = {
         "device": str(tracker.model.device),
@@ -149,12 +150,12 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def refuse_other_report(path: Path, key: str) -> None:
-    """Raises OutputError if something has a report's name that is no JSON object with this key, as earlier ones are.
+    """Raises OutputError unless a report's path is free or has an earlier report, a JSON object with this key.
 
-    So it does where there is no folder for it.
+    Also raises it if the folder does not exist.
     """
     if not path.parent.is_dir():
-        raise OutputError(f"there is no folder {str(path.parent)!r} for {path.name!r}", "make it, or give another")
+        raise OutputError(f"there is no folder {str(path.parent)!r} for {path.name!r}", "create it, or give another")
     try:
         found = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError):
@@ -164,7 +165,7 @@ def refuse_other_report(path: Path, key: str) -> None:
 
 
 def peak_memory_bytes() -> int | None:
-    """Returns the most memory that this process ever had resident; None where the system does not say."""
+    """Returns the peak resident memory of this process in bytes; None if the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -174,15 +175,15 @@ def peak_memory_bytes() -> int | None:
 
 
 class Outputs:
-    """OUT/masks/ and the videos that are wanted beside it.
+    """The writers of a run: OUT/masks/, OUT/table.csv and the requested videos.
 
     Args:
-        places: where they are.
-        written: what runs wrote there.
-        journal: the folder of unfinished files; None for beside the output.
-        resume_states: of an earlier run to go on with.
+        places: the paths to write to.
+        written: record of what runs wrote there.
+        journal: folder for unfinished files; None to put them beside the output.
+        resume_states: states of the writers to resume from.
         largest_id: the largest object id that is known to come.
-        objects: what objects are called.
+        objects: classes and names of objects, by id.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class Outputs:
                     file_names=expected.file_names,
                     objects=objects,
                     footage=expected.footage,
-                    # Label masks and what is said of them stay as the network made them.
+                    # Label masks and their table stay as the network made them.
                     cutout=videos.cutout if name not in ("masks", "table") or kind == "rgba" else None,
                 )
                 self._writers[name] = stack.enter_context(writer)
@@ -220,22 +221,22 @@ class Outputs:
         self.stretch = math.lcm(*(writer.stretch for writer in self._writers.values()))
 
     def write(self, masks: Masks, frame: Frame) -> None:
-        """Takes over one frame; raises what went wrong with an earlier one."""
+        """Queues one frame for writing; raises errors of earlier ones."""
         for writer in self._writers.values():
             writer.write(masks, frame)
 
     def resume_states(self) -> dict[str, Future[ResumeState]]:
-        """Returns the states from which later writers can resume after the frames so far."""
+        """Returns the states from which writers can resume after the frames so far."""
         return {name: writer.resume_state() for name, writer in self._writers.items()}
 
     def looks(self) -> Mapping[int, Mapping[str, Any]]:
-        """Returns, when all is written, in which frames each object is lost or doubtful; by id."""
+        """Returns where each object was seen, lost or doubtful, by id; complete once all frames are written."""
         table = self._writers["table"].format
         assert isinstance(table, ObjectTable)
         return table.looks()
 
     def sync(self) -> None:
-        """Returns when all frames so far would survive a loss of power."""
+        """Waits until all frames so far would survive a loss of power."""
         for writer in self._writers.values():
             writer.sync()
 

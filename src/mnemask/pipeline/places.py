@@ -1,4 +1,4 @@
-"""Where a run will write, known and checked before its first frame."""
+"""The paths that a run writes to, checked before its first frame."""
 
 import os
 import re
@@ -37,12 +37,12 @@ class Expected:
     """What is known of a video before it is read.
 
     Attributes:
-        num_frames: before which the run stops at the latest, as its source promises; None where it does not.
-        total: in all, likewise; the digits of frames' names are as many as it needs.
-        counted: whether that many there are, and not about as many.
-        files: of the frames, where each is one.
-        footage: what videos made of it keep.
-        ahead: about how many frames the run will read; None where that is not known.
+        num_frames: index before which the run stops at the latest, according to the source; None if unknown.
+        total: number of all frames, likewise; it sets the number of digits in frames' names.
+        counted: whether these numbers are exact, not estimates.
+        files: files of the frames, if each is one.
+        footage: properties of the video that output videos keep.
+        ahead: approximate number of frames that the run will read; None if unknown.
     """
 
     num_frames: int | None = None
@@ -54,7 +54,7 @@ class Expected:
 
     @classmethod
     def of(cls, reader: VideoReader | None) -> "Expected":
-        """Returns what a reader, if there is one, knows before reading."""
+        """Returns what a reader knows before reading; nothing without a reader."""
         if reader is None:
             return cls()
         known = reader.last, reader.total, reader.counted, reader.files, reader.facts.footage
@@ -62,11 +62,11 @@ class Expected:
 
     @property
     def file_names(self) -> list[str] | None:
-        """What the frames' files are called."""
+        """Names of the frames' files; None if they are not files."""
         return None if self.files is None else [path.name for path in self.files]
 
     def names(self, start: int) -> list[str] | None:
-        """Returns the names of the output files from this frame on; None if they are unknown."""
+        """Returns the names of the output files from frame `start` on; None if they are unknown."""
         if self.files is not None:
             return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
         if self.num_frames is None:
@@ -82,10 +82,10 @@ class Expected:
             raise beyond_the_end(min(beyond), about or most, about=most != about)
 
     def _most(self) -> int | None:
-        """Returns how many frames there are at most; a file that does not say it is looked through."""
+        """Returns the maximum number of frames; a file that does not state it is scanned."""
         if self.counted:
             return self.num_frames
-        # A length that was reckoned from a duration may be wrong by a little.
+        # A length computed from a duration may be slightly wrong.
         limits = [] if self.num_frames is None else [self.num_frames + 2 + self.num_frames // 10]
         found = None if self.footage.path is None else most_frames(self.footage.path)
         return min((*limits, *([] if found is None else [found])), default=None)
@@ -93,12 +93,12 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class VideoOutputs:
-    """The videos that a run writes beside its masks.
+    """The videos that a run writes besides its masks.
 
     Attributes:
         kinds: the formats: "overlay", "prores", "webm", "matte", "green"; see `MaskWriter`.
         cutout: how objects are cut out. Its edges change these videos and RGBA cut-outs, never label masks.
-        frames_per_second: of frames that have no times, as in a folder of images; None for 25.
+        frames_per_second: frame rate for frames without times, as in a folder of images; None for 25.
     """
 
     kinds: tuple[str, ...] = ()
@@ -108,19 +108,19 @@ class VideoOutputs:
     def __post_init__(self) -> None:
         for kind in self.kinds:
             if kind not in VIDEO_FORMAT_NAMES:
-                raise InputError(f"there is no video {kind!r}", f"choose one of {', '.join(VIDEO_FORMAT_NAMES)}")
+                raise InputError(f"there is no video format {kind!r}", f"choose one of {', '.join(VIDEO_FORMAT_NAMES)}")
 
     def with_overlay(self, wanted: bool) -> "VideoOutputs":
-        """Returns these and, if wanted, the overlay."""
+        """Returns these videos and, if wanted, the overlay."""
         return replace(self, kinds=tuple(dict.fromkeys((*self.kinds, *["overlay"] * wanted))))
 
     @property
     def originals(self) -> bool:
-        """Whether a reader should give frames as they are stored."""
+        """Whether the reader should also give frames as stored (`Frame.ycbcr`)."""
         return any(kind != "overlay" for kind in self.kinds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what differs from the defaults, as JSON can hold it."""
+        """Returns the values that differ from the defaults, in JSON types."""
         told, usual = (
             {
                 "as": list(videos.kinds),
@@ -134,10 +134,10 @@ class VideoOutputs:
         return {name: value for name, value in told.items() if value != usual[name]}
 
     def refuse_idle(self, mask_format: str, timed: bool) -> None:
-        """Raises InputError for what would have no effect.
+        """Raises InputError for options that would have no effect.
 
         Args:
-            mask_format: of the masks.
+            mask_format: format of the masks.
             timed: whether frames have times.
         """
         if (
@@ -146,32 +146,32 @@ class VideoOutputs:
             and not (mask_format == "rgba" and self.cutout == Cutout(edges=self.cutout.edges))
         ):
             raise InputError(
-                "edges, --only and --background change videos for editors, and none is asked for",
-                "say which to write (--as prores), or leave them out",
+                "edges, --only and --background apply to videos for editors, but none is requested",
+                "request one (--as prores), or leave these options out",
             )
         if self.cutout.background != Cutout().background and "green" not in self.kinds:
-            raise InputError("--background is that of a green screen", "ask for one (--as green), or leave it out")
+            raise InputError("--background applies only to a green screen", "request one (--as green), or leave it out")
         if timed and self.frames_per_second is not None:
-            raise InputError("a video has its own times", "leave out --fps, which is for folders of images")
+            raise InputError("a video has its own frame times", "leave out --fps, which is for folders of images")
 
     def places(self, out: Path) -> dict[str, Path]:
-        """Returns where each kind is written."""
+        """Returns the path of each kind."""
         return {kind: out / str(MASK_FORMATS[kind].single_file) for kind in self.kinds}
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All places that a run writes to.
+    """All paths that a run writes to.
 
     Attributes:
         out: the run's folder.
-        mask_format: of the masks.
-        videos: what is written beside the masks.
-        preview: whether there is a preview.
-        trace: a file beside the run's own, or None.
-        inputs: files that it reads, other than the frames of a folder.
-        expected: what is known of the video.
-        told: whether there are a table and a report.
+        mask_format: format of the masks.
+        videos: videos written besides the masks.
+        preview: whether a preview is written.
+        trace: path of the memory trace, or None.
+        inputs: files that the run reads, other than the frames of a folder.
+        expected: what is known about the video.
+        told: whether a table and a report are written.
     """
 
     out: Path
@@ -190,11 +190,11 @@ class Places:
 
     @property
     def own_trace(self) -> Path | None:
-        """The trace, where it lies in the run's folder."""
+        """The trace, if it is in the run's folder; else None."""
         return self.trace if self.trace is not None and self.out in self.trace.parents else None
 
     def single_files(self) -> list[Path]:
-        """Returns the files that are not one of many."""
+        """Returns all files except those written for each frame."""
         single = MASK_FORMATS[self.mask_format].single_file
         videos = [] if single is None else [self.masks / single]
         kinds = [] if single is None else [self.mask_format]
@@ -210,12 +210,12 @@ class Places:
         return [*videos, *unfinished, *told, *[self.out / PREVIEW] * self.preview]
 
     def check(self, written: Written, start: int = 0) -> None:
-        """Raises OutputError unless each place is free or an earlier run's, and can be written to.
+        """Raises OutputError unless each path is free or an earlier run's, and can be written to.
 
-        So it does, or raises MissingExtraError, where something is not installed that a format is written with.
+        Also raises OutputError or MissingExtraError if something that a format needs is not installed.
 
         Args:
-            written: what earlier runs wrote there.
+            written: record of what earlier runs wrote there.
             start: the first frame that will be written.
         """
         for folder in (self.out, self.masks):
@@ -239,7 +239,7 @@ class Places:
             self._probe(names)
 
     def _refuse_inputs(self, written: Written) -> None:
-        """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
+        """Raises OutputError if this run would write over an input, or remove one that an earlier run wrote."""
         frames = self.expected.files or ()
         folders = {path.parent for path in frames}
         if MASK_FORMATS[self.mask_format].single_file is None and self._writes_into(folders):
@@ -255,7 +255,7 @@ class Places:
             )
         files = [*(path for path in inputs if path.is_file()), *frames]
         for folder in given:
-            with suppress(MaskError):  # which is said where they are read
+            with suppress(MaskError):  # reported when they are read
                 files += mask_files(folder)
         ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
         if found := first_same(files, ours):
@@ -271,13 +271,13 @@ class Places:
         return any(_same(folder, self.masks) for folder in (*folders, *above))
 
     def _check_trace(self) -> None:
-        """Raises OutputError if the trace has the place of something else, or no folder."""
+        """Raises OutputError if the trace has the path of another file of the run, or its folder is missing."""
         trace = self.trace
         if trace is None:
             return
         if not trace.parent.is_dir():
             raise OutputError(
-                f"there is no folder {str(trace.parent)!r} for the trace", "make it, or give another place"
+                f"there is no folder {str(trace.parent)!r} for the trace", "create it, or give another path"
             )
         if found := first_same([trace], [path for path in map(file_of, self.inputs) if path.is_file()]):
             raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]})", "give another file")
@@ -285,10 +285,10 @@ class Places:
         out = self.out.resolve()
         taken = {out / path.relative_to(self.out) for path in self.single_files()} | {out / LOCK, out / INDEX}
         if place in taken or {out / "masks", out / CHECKPOINT} & set(place.parents):
-            raise OutputError(f"trace {str(trace)!r} has the place of another output of this run", "give another file")
+            raise OutputError(f"trace {str(trace)!r} has the path of another output of this run", "give another file")
 
     def _images_in_the_way(self, names: Sequence[str] | None, start: int) -> Iterator[Path]:
-        """Yields the files that are there and have a name that this run may give."""
+        """Yields the existing files whose names this run may use."""
         wanted = None if names is None else {_folded(name) for name in names}
         per_object = MASK_FORMATS[self.mask_format].per_object
         pattern = "*/*.png" if per_object else "*.png"
@@ -300,7 +300,7 @@ class Places:
                 yield path
 
     def _probe(self, names: Sequence[str]) -> None:
-        """Raises OutputError if two names are one to the file system, or it refuses one."""
+        """Raises OutputError if the file system takes two names for the same, or refuses one."""
         by_key: dict[str, str] = {}
         doubtful = []
         for name in names:
@@ -319,11 +319,11 @@ class Places:
                     raise OutputError(
                         f"frames {one!r} and {other!r} would both write {other}.png here", "rename one of them"
                     )
-            for name in telling:  # not before: these may be among those
+            for name in telling:  # not before: they may be among the doubtful names
                 _touch(folder, name)
         except OSError as error:
             raise OutputError(
-                f"{str(self.masks)!r} cannot be written to ({error.strerror})", "give a folder that can"
+                f"{str(self.masks)!r} cannot be written to ({error.strerror})", "give a writable folder"
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -333,12 +333,12 @@ class Places:
 
 
 def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
-    """Raises OutputError if a folder holds a run, which something else would replace.
+    """Raises OutputError if a folder holds a run, which other output would replace.
 
     Args:
         out: the folder.
-        written: what runs and others wrote there.
-        masks: whether masks alone are a run's; a project's export has some too.
+        written: record of what runs and other commands wrote there.
+        masks: whether masks alone count as a run; a project's export has some too.
     """
     found = {path.relative_to(out).parts[0] for path in written.files()}
     of_runs = {REPORT, partial_file(out / TABLE).name, *["masks"] * masks}
@@ -352,13 +352,13 @@ def _touch(folder: Path, name: str) -> None:
     except OSError as error:
         shown = name if len(name) < 60 else f"{name[:40]}… ({len(name)} characters)"
         raise OutputError(
-            f"the file system refuses {shown!r} with .png as the name of a mask ({error.strerror})",
-            "rename the frame, or write one file (--format ffv1 or rle)",
+            f"the file system refuses {shown!r} with .png as a mask's file name ({error.strerror})",
+            "rename the frame, or write a single file (--format ffv1 or rle)",
         ) from error
 
 
 def _telling(names: Sequence[str]) -> Iterator[str]:
-    """Yields few names that stand for all: the longest ones, and one for each sign that a file system may not take."""
+    """Yields a few names that stand for all: the longest ones, and one for each unusual character."""
     unusual = [name for name in names if not _PLAIN_NAME.fullmatch(name)]
     if not unusual:
         return
@@ -372,12 +372,12 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
 
 
 def _folded(name: str) -> str:
-    """Returns a key that is equal for names that some file system takes for one."""
+    """Returns a key that is equal for names that some file systems take for the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_index(name: str, start: int) -> bool:
-    """Returns whether a frame without a name, from this one on, may get it."""
+    """Returns whether `name` is that of an unnamed frame with index `start` or higher."""
     index = index_of_name(name)
     return index is not None and index >= start
 

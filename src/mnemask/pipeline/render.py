@@ -1,4 +1,4 @@
-"""Videos made afterwards of masks that a run left: other edges, another background, without tracking again."""
+"""Rendering videos from the stored masks of a run, with other edges or backgrounds, without tracking again."""
 
 import json
 import logging
@@ -31,23 +31,23 @@ from mnemask.types import Frame, Masks, frame_name, index_of_name
 
 logger = logging.getLogger(__name__)
 
-# Between a video and a copy of it with rounded sides.
+# Largest relative difference in aspect ratio between a video and a scaled copy of it, whose sides are rounded.
 _MOST_STRETCHED = 0.02
 
 
 class StoredMasks:
-    """The masks of a run's folder, frame by frame.
+    """The masks in a run's folder, frame by frame.
 
-    Label maps get a soft edge of one pixel; RGBA cut-outs have the soft edge that the network gave them. Masks of a
-    smaller copy of the video are scaled to its frames.
+    Label maps get a soft edge of one pixel; RGBA cut-outs keep the soft edge from the network. Masks of a smaller copy
+    of the video are scaled to its frames.
 
     Args:
         out: the folder of the run; its masks are in `out/masks`.
-        names: of all frames, where they are known beforehand.
-        written: what runs wrote in `out`; None to look there.
+        names: names of all frames, if known in advance.
+        written: record of what runs wrote in `out`; None to load it.
 
     Raises:
-        MaskError: there are none.
+        MaskError: there are no masks.
     """
 
     def __init__(self, out: Path, names: list[str] | None, written: Written | None = None) -> None:
@@ -60,7 +60,7 @@ class StoredMasks:
             labels_by_name(paths, names, range(len(names))) if names else {map_name(path): path for path in paths}
         )
         stored = self._cut_outs if self._cut_outs else self._paths
-        # Where frames have the names of masks, a mask's number is a name too, and no place in the video.
+        # If frames have the names of masks, a number is also a name, not an index in the video.
         by_name = bool(names) and not stored.keys().isdisjoint(names or ())
         self._stored, self._numbered = stored.keys(), {} if by_name else {index_of_name(name): name for name in stored}
         self._run = _CompleteRun.in_folder(out, written or Written(out)) if self._cut_outs else None
@@ -69,11 +69,11 @@ class StoredMasks:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The ids so far."""
+        """The object ids so far."""
         return tuple(self._ids)
 
     def of(self, frame: Frame) -> Masks:
-        """Returns the masks of a frame; raises MaskError where there are none, or of another size."""
+        """Returns the masks of a frame; raises MaskError if there are none, or their shape does not fit."""
         if self._cut_outs:
             return self._of_cut_outs(frame)
         name = self._name_of(frame)
@@ -86,7 +86,7 @@ class StoredMasks:
         return masks if labels.shape == frame.size else self._masks(list(masks.probs[1:].numpy()), frame)
 
     def _name_of(self, frame: Frame) -> str | None:
-        """Returns the name under which there are masks of a frame; None where there are none."""
+        """Returns the name under which the masks of a frame are stored; None if there are none."""
         return frame.name if frame.name in self._stored else self._numbered.get(frame.index)
 
     def _of_cut_outs(self, frame: Frame) -> Masks:
@@ -112,17 +112,17 @@ class StoredMasks:
     def _missing(self, frame: Frame) -> MaskError:
         return MaskError(
             f"{str(self._folder)!r} has no mask of frame {frame.index} ({frame.name})",
-            "finish the run first (--resume), or give the frames that have one (--start, --stop)",
+            "finish the run first (--resume), or select the frames that have one (--start, --stop)",
         )
 
     def _check_shape(self, size: tuple[int, ...], frame: Frame) -> None:
-        """Raises MaskError where masks have another shape than a frame, and says once where they are scaled."""
+        """Raises MaskError if masks do not have the aspect ratio of a frame; warns once if they are scaled."""
         (height, width), (rows, columns) = size, frame.size
         if (height, width) == (rows, columns):
             return
         sizes = f"masks in {str(self._folder)!r} are {width}x{height} pixels and the video is {columns}x{rows}"
         if abs(width * rows / (height * columns) - 1) > _MOST_STRETCHED:
-            raise MaskError(sizes, "give the video that they were made from, or one of its shape")
+            raise MaskError(sizes, "give the video that they were made from, or one with its aspect ratio")
         if not self._scaled:
             logger.warning("%s: they are scaled", sizes)
         self._scaled = True
@@ -130,12 +130,12 @@ class StoredMasks:
 
 @dataclass(frozen=True, slots=True)
 class _CompleteRun:
-    """A run that came to its end: a frame of it without cut-outs is one in which no object is tracked.
+    """A complete run: in a frame of it without cut-outs, no object was tracked.
 
     Attributes:
         start: its first frame.
         stop: the frame that it stopped before; None for the end.
-        gone: names of cut-outs that it wrote, and that are no longer there.
+        gone: names of cut-outs that it wrote but that no longer exist.
     """
 
     start: Position
@@ -144,7 +144,7 @@ class _CompleteRun:
 
     @classmethod
     def in_folder(cls, out: Path, written: Written) -> "_CompleteRun | None":
-        """Returns the complete run that a folder holds; None where there is none."""
+        """Returns the complete run in a folder; None if there is none."""
         report = report_of(out)
         if report.get("complete") is not True:
             return None
@@ -153,14 +153,14 @@ class _CompleteRun:
         return cls(Position.of(str(start or "0")), None if stop is None else Position.of(str(stop)), gone)
 
     def tracked_nothing_in(self, frame: Frame) -> bool:
-        """Returns whether a frame without cut-outs is of the run; of a range by times it is taken to be."""
+        """Returns whether a frame without cut-outs belongs to the run; range limits given as times are ignored."""
         first, end = self.start.frame or 0, None if self.stop is None else self.stop.frame
         in_range = first <= frame.index and (end is None or frame.index < end)
         return in_range and not self.gone & {frame.name, frame_name(frame.index)}
 
 
 def report_of(out: Path) -> Mapping[str, Any]:
-    """Returns the report of the run that a folder holds; nothing where there is none."""
+    """Returns the report of the run in a folder; empty if there is none."""
     try:
         return dict(json.loads((out / REPORT).read_text()))
     except (OSError, ValueError, TypeError):
@@ -168,13 +168,13 @@ def report_of(out: Path) -> Mapping[str, Any]:
 
 
 def settings_of(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the settings that a report tells; nothing where it tells none, or garbles them."""
+    """Returns the settings in a report; empty if there are none, or they are malformed."""
     told = report.get("settings")
     return told if isinstance(told, Mapping) else {}
 
 
 def masks_among(video: str | Path, report: Mapping[str, Any]) -> list[Path]:
-    """Returns the images in a folder or pattern that the run of a report was given as masks, and are no frames."""
+    """Returns the images in a folder or pattern that are not frames: those that the run of a report had as masks."""
     settings = settings_of(report)
     masks, later = (each if isinstance(each, list) else [] for each in (settings.get("mask"), settings.get("at")))
     told = {*map(str, masks), *(str(each).partition("=")[2] for each in later)} - {""}
@@ -184,11 +184,11 @@ def masks_among(video: str | Path, report: Mapping[str, Any]) -> list[Path]:
     try:
         return [path for path in image_files(Path(video)) if path.name in names and of_content(path) in told]
     except (FrameError, OSError):
-        return []  # whoever reads the video says what is wrong
+        return []  # reading the video reports the error
 
 
 def _ids_of(report: Mapping[str, Any]) -> tuple[int, ...]:
-    """Returns the ids of the objects that a report tells; none where it garbles them."""
+    """Returns the ids of the objects in a report; empty if they are malformed."""
     try:
         return tuple(int(each["id"]) for each in report.get("objects") or ())
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -205,30 +205,30 @@ def render(
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[int], None] = lambda frame: None,
 ) -> dict[str, Path]:
-    """Returns the videos made of the masks in `out/masks` and of the frames that they belong to, by kind.
+    """Renders videos from the masks in `out/masks` and the frames that they belong to; returns their paths by kind.
 
-    They are written beside the masks, each under its name when it is whole, with the same code as those of `segment`.
-    Where it is cut off, begin again: it gives the same bytes.
+    They are written to `out`, each under its final name only when complete, with the same code as those of `segment`.
+    After an interruption, start over: the result has the same bytes.
 
     Args:
-        frames: from a reader with `originals`.
+        frames: a reader with `originals`.
         out: the folder of a run.
-        videos: what to write.
-        overwrite: whether videos of an earlier run or rendering may be replaced; files of others never are.
-        inputs: files that are read, and must not be written to.
-        stop: is asked after the last frame, which an interrupted reader gives early; what it returns is the reason, and
-            what there is becomes NAME.partial.
-        on_frame: is called with the number of frames so far.
+        videos: the videos to write.
+        overwrite: whether videos of an earlier run or rendering may be replaced; foreign files never are.
+        inputs: files that are read and must not be written to.
+        stop: called after the last frame, which comes early from an interrupted reader; a reason that it returns raises
+            StopError, and the unfinished videos become NAME.partial.
+        on_frame: called with the number of frames so far.
 
     Raises:
-        InputError: nothing is asked for, or a mask is missing or of another size.
-        OutputError: `out` is in use, or a video is there already.
-        StopError: `stop` ended it.
+        InputError: no video is requested, or a mask is missing or does not fit.
+        OutputError: `out` is in use, or a video already exists.
+        StopError: `stop` returned a reason.
     """
     out = Path(out)
     targets = videos.places(out)
     if not targets:
-        raise InputError("no video is asked for", "say which to write, such as --as prores")
+        raise InputError("no video is requested", "choose one to write, such as --as prores")
     with OutputLock(out):
         written = Written(out)
         _free(written, targets, overwrite, inputs)
@@ -244,27 +244,27 @@ def render(
                 for writer in writers:
                     writer.write(masks, frame)
                 on_frame(number)
-            if reason := stop():  # which ends the reading
+            if reason := stop():  # which also ends the reading
                 raise StopError(reason)
-            videos.cutout.refuse_unknown(stored.object_ids)  # before anything gets its name
+            videos.cutout.refuse_unknown(stored.object_ids)  # before any video gets its final name
     return targets
 
 
 def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs: tuple[Path, ...]) -> None:
     """Raises OutputError unless the videos may be written; removes what a killed rendering left of them."""
     if found := first_same(inputs, list(targets.values())):
-        raise OutputError(f"{str(found[0])!r} is read, and would be replaced", "copy it elsewhere, and give that")
+        raise OutputError(f"{str(found[0])!r} is an input and would be replaced", "copy it elsewhere and give the copy")
     written.refuse_foreign(*targets.values(), *map(partial_file, targets.values()))
     growing = [
         partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'growing_suffix', 'nut')}")
         for kind, path in targets.items()
     ]
     written.refuse_foreign(*growing)
-    # What a killed rendering named before it could name them all.
+    # Videos that a killed rendering gave their final names before it could do so for all.
     left = {path for file in growing if written.owns(file) for path in written.since(file)}
     there = [path for path in targets.values() if path.exists() and path not in left]
     if there and not overwrite:
-        raise OutputError(f"{str(there[0])!r} exists already", "move it, or replace it (--overwrite)")
+        raise OutputError(f"{str(there[0])!r} already exists", "move it, or replace it (--overwrite)")
     written.remove(*growing)
 
 

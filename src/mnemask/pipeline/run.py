@@ -1,6 +1,6 @@
 """The loop from frames to files.
 
-Decoding, computing and writing overlap in bounded queues, so a long video needs no more memory than a short one.
+Decoding, tracking and writing overlap through bounded queues, so a long video needs no more memory than a short one.
 """
 
 import json
@@ -29,7 +29,7 @@ PromptFunction = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
 
 class StopError(Exception):
-    """Someone asked for an early end."""
+    """An early end was requested."""
 
 
 def segment(
@@ -51,50 +51,51 @@ def segment(
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
     objects: Mapping[int, ObjectInfo | str] | None = None,
 ) -> RunProgress:
-    """Tracks through a video and writes `OUT/masks/`, `OUT/table.csv`, `OUT/report.json`, and videos if asked for.
+    """Tracks through a video and writes `OUT/masks/`, `OUT/table.csv`, `OUT/report.json` and, if requested, videos.
 
-    While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
+    While it runs there is `OUT/checkpoint/`. After an interruption, the run is resumed from there:
 
         checkpoint = find_checkpoint(out, model.device, settings)
         tracker = Tracker.from_state(checkpoint.state, model)
         video = VideoReader(video, start=checkpoint.last_frame)
         segment(video, tracker, out, prompts, settings=settings, resume=checkpoint)
 
-    and all files are then as if nothing had happened.
+    and all files are then the same as without the interruption.
 
-    Before the first frame it is seen to that no file is replaced but those of an earlier run, which `overwrite` or
-    `resume` must allow: `OUT/.mnemask-written` says what runs wrote. No other run may write to `out` meanwhile.
+    Before the first frame, the run checks that it replaces no files but those of an earlier run, which `overwrite` or
+    `resume` must allow: `OUT/.mnemask-written` lists what runs wrote. No other run may write to `out` meanwhile.
 
     Args:
-        frames: such as a VideoReader, of which the report says what it is and what happened to it.
-        tracker: a new one, or one that is to go on.
-        out: the folder, made if missing.
+        frames: the frames; for a VideoReader, the report describes the video and what happened to it.
+        tracker: a new tracker, or one restored from the state of `resume`.
+        out: the output folder, created if missing.
         prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
         mask_format: "png", "ffv1", "rgba", "rle" or "parquet", see MaskWriter.
-        videos: what else to write, such as `VideoOutputs(("overlay",))`. Frames of videos for editing programs should
-            come from a reader with `originals`, so that colours stay as they are.
-        overwrite: whether a folder that holds a run may be written to; what that run wrote is removed, nothing else.
-        settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
-        checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
-            frames that is under way then); None for none.
-        resume: where to go on, with a tracker of its state. Frames before its position are passed over.
+        videos: further videos to write, such as `VideoOutputs(("overlay",))`. For videos for editing programs, frames
+            should come from a reader with `originals`, so that colours stay unchanged.
+        overwrite: whether `out` may hold a run already, whose files, and no others, are then removed.
+        settings: included in the report and in checkpoints; a run can only be resumed with the same settings.
+        checkpoint_every: seconds between checkpoints (with video formats, rounded up to the end of the current stretch
+            of 48 frames); None for no checkpoints.
+        resume: the checkpoint to resume from. Frames before its position are skipped.
         max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
-            whenever objects come; None for no limit.
-        stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
-        on_frame: is called after each frame.
-        inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
-        preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
-        objects: what objects are called, by id, such as {1: "camel", 2: "rider:Anna"}; for the report and for formats
-            that have classes.
+            whenever objects appear; None for no limit.
+        stop: called before each frame; a reason that it returns ends the run early and is given in the report.
+        on_frame: called after each frame.
+        inputs: files that the run reads and must not write to; those of a VideoReader of images are known already.
+        preview: returns a PNG of the first frame and its prompts, written to `OUT/preview.png`.
+        objects: classes and names of objects by id, such as {1: "camel", 2: "rider:Anna"}, for the report and for
+            formats that have classes.
 
     Raises:
-        OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
-            write, or cannot be written to, or has clearly too little room.
+        OutputError: if `out` already holds a run, is in use by another one, has foreign files where this one will
+            write, cannot be written to, or clearly has too little space.
         BudgetError: if the memory needed exceeds `max_memory`.
-        MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
+        MnemaskError: for any other error that ends the run early. Files written so far are kept, and the report gives
+            the error.
     """
     if isinstance(frames, str | Path):
-        raise InputError(f"frames are a {type(frames).__name__}", f"read them, with VideoReader({str(frames)!r:.60})")
+        raise InputError(f"frames are a {type(frames).__name__}", f"read them with VideoReader({str(frames)!r:.60})")
     if mask_format not in MASK_FORMATS:
         raise InputError(f"there is no mask format {mask_format!r:.40}", f"choose one of {', '.join(MASK_FORMATS)}")
     if not callable(prompts):
@@ -113,7 +114,7 @@ def segment(
         if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
             raise OutputError(
                 f"{str(out)!r} already holds a run",
-                "go on with it (--resume), choose another folder, or overwrite it (--overwrite)",
+                "continue it (--resume), choose another folder, or overwrite it (--overwrite)",
             )
         places.check(written, 0 if resume is None else resume.position)
         run = _Run(
@@ -135,7 +136,7 @@ def segment(
             stop=stop,
             on_frame=on_frame,
         )
-        # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
+        # The reader is closed last: it may be waiting for a camera, and everything else must be saved by then.
         with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
             try:
                 run.follow(ahead)
@@ -149,7 +150,7 @@ def segment(
 
 @contextmanager
 def _noting(error: BaseException) -> Iterator[None]:
-    """Within it, what goes wrong in consequence of an error becomes a note to it."""
+    """Adds errors that are raised within it as notes to an earlier error."""
     try:
         yield
     except InputError as consequence:
@@ -158,15 +159,15 @@ def _noting(error: BaseException) -> Iterator[None]:
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One call of `segment`: what it was given, and below that how far it is.
+    """One call of `segment`: its arguments, and below them its state.
 
     Attributes:
-        given: the known masks of the frame that is computed.
-        before: what was known before the first frame, for a checkpoint at its start.
-        latest: where the run could go on, not yet written down.
-        num_seen: frames up to the last that came, from the video's first.
-        gap: whether frames before that one did not come.
-        saved: when that was written down last.
+        given: the known masks of the current frame.
+        before: the tracker's state before the first frame, for a checkpoint at its start.
+        latest: the last point where the run can resume, if not saved yet.
+        num_seen: index of the last frame received, plus 1.
+        gap: whether frames just before that one are missing.
+        saved: time of the last saved checkpoint.
     """
 
     tracker: Tracker
@@ -207,7 +208,7 @@ class _Run:
             self.begin -= self.progress.seconds
 
     def follow(self, frames: Iterable[Frame]) -> None:
-        """Follows the objects to the end of the frames, or until something else ends it."""
+        """Tracks the objects to the end of the frames, or until the run ends early."""
         progress = self.progress
         try:
             with self.stack:
@@ -243,17 +244,17 @@ class _Run:
             raise beyond_the_end(first, self.num_seen)
 
     def _left_out(self, frame: int) -> InputError:
-        """Returns the error for masks of a frame that the video has, and that did not come."""
-        events, why, hold = self._happened(), "did not come", ""
+        """Returns the error for masks of a frame that is in the video but was not received."""
+        events, why, hold = self._happened(), "is missing", ""
         if frame in events.dropped.frames:
-            why = "was dropped, to keep up"
+            why = "was dropped to keep up"
         elif frame in events.skipped.frames:
-            why = "is damaged and left out"
-            hold = ", or let the frame before stand for it (--on-corrupt hold)" if self.progress.frames else ""
+            why = "is damaged and was skipped"
+            hold = ", or replace it by the frame before (--on-corrupt hold)" if self.progress.frames else ""
         return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{hold}")
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yields the frames that are not done, for as long as nobody asks for an end."""
+        """Yields the frames that are not done; raises StopError when `stop` returns a reason."""
         for frame in frames:
             self.gap = frame.index > self.num_seen
             self.num_seen = frame.index + 1
@@ -267,12 +268,12 @@ class _Run:
             raise StopError(reason)
 
     def _known(self, frame: Frame) -> Mapping[int, Prompt | None] | None:
-        """Returns the known masks of a frame, once it is seen to that the run can go on with it."""
+        """Returns the known masks of a frame, after checks that the run can continue with it."""
         given = self.prompts(frame)
         if not isinstance(given, Mapping | None):
             raise InputError(
                 f"the masks of frame {frame.index} are a {type(given).__name__}",
-                "give them by object id, {1: mask}; of a label map, {i: labels == i} for each id in it",
+                "give them by object id, {1: mask}; for a label map, {i: labels == i} for each id in it",
             )
         if self.gap and (left_out := [each for each in self._to_come() if each < frame.index]):
             raise self._left_out(min(left_out))
@@ -285,7 +286,7 @@ class _Run:
         return given
 
     def report(self) -> None:
-        """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
+        """Writes the report; removes the checkpoints if the run is complete or wrote no frame."""
         self.progress.video = self._happened().to_dict()
         self.progress.seconds = time.perf_counter() - self.begin
         if self.outputs is not None:
@@ -303,7 +304,7 @@ class _Run:
             warn_of_gone(self.written)
 
     def _open(self, largest_id: int) -> Outputs:
-        """Opens what is written to; from here on the run may be gone on with."""
+        """Opens the outputs; from here on the run can be resumed."""
         remove_left_overs(self.places.masks)
         remove_left_overs(self.places.out, below=False)
         journal = None
@@ -318,7 +319,7 @@ class _Run:
         )
 
     def _check_first(self, frame: Frame) -> None:
-        """Raises what can be known of the run when its first frame is, before anything is computed or removed."""
+        """Raises errors that the first frame reveals, before anything is computed or removed."""
         expected, ids = self.places.expected, self._ids()
         expected.refuse_beyond(self._to_come())
         self.places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self.tracker.object_ids})))
@@ -328,25 +329,25 @@ class _Run:
             refuse_without_room(self.places.out, format, kinds, frame.size, expected.ahead, len(ids), freed)
 
     def _to_come(self) -> Mapping[int, Collection[int]]:
-        """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""
+        """Returns the ids of the masks still to come, by frame, if the source of prompts knows them."""
         to_come: Mapping[int, Collection[int]] = getattr(self.prompts, "to_come", {})
         return to_come
 
     def _ids(self) -> set[int]:
-        """Returns the ids of the masks that are given in the frame that is computed, and of those to come."""
+        """Returns the ids of the masks given in the current frame, and of those still to come."""
         return {*self.given, *(object_id for ids in self._to_come().values() for object_id in ids)}
 
     def _begin_at(self, frame: Frame) -> Outputs:
-        """Removes what an earlier run wrote, opens the outputs, and notes at once what the run is.
+        """Removes what an earlier run wrote, opens the outputs, and saves a first checkpoint.
 
-        Otherwise another one with other settings could go on in its place.
+        Without that checkpoint, a run with other settings could be resumed in its place.
         """
         checkpoint, trace = self.places.out / CHECKPOINT, self.places.own_trace
         CheckpointFolder(self.written, {}).remove()
         if trace is not None:
-            self.written.forget(trace)  # it has the records of this run by now
+            self.written.forget(trace)  # it already contains records of this run
         self.written.remove_all()
-        if checkpoint.exists():  # with a file of somebody else's in it
+        if checkpoint.exists():  # with a foreign file in it
             self.written.claim(checkpoint)
         if self.preview is not None:
             self.written.write(self.places.out / PREVIEW, self.preview(frame, self.given))
@@ -360,7 +361,7 @@ class _Run:
         return outputs
 
     def _checkpoint(self, position: int, outputs: Outputs) -> None:
-        """Notes that the run can go on here, if it can, and writes it down if it is time."""
+        """Notes that the run can resume here, if it can, and saves a checkpoint if one is due."""
         if self.folder is None or self.progress.frames % outputs.stretch:
             return
         self.latest = self._pending(position, self.tracker.state(), outputs)
@@ -368,7 +369,7 @@ class _Run:
             self._save()
 
     def _pending(self, position: int, state: TrackerState, outputs: Outputs) -> PendingCheckpoint:
-        # Frames are read ahead: what happened to those will be noted again by the run that goes on.
+        # Frames are read ahead: events of those will be noted again by the resumed run.
         self.progress.video = self._happened().within(end=position).to_dict()
         return PendingCheckpoint(position, state, outputs.resume_states(), self.progress.saved())
 
@@ -394,6 +395,6 @@ class _Run:
         ids = {*self.tracker.object_ids, *self.given}
         if self.estimated != (frame.size, len(ids)):
             videos = self.places.videos
-            writers = 2 + len(videos.kinds) * videos.cutout.edges.smooth  # a median holds so many frames
+            writers = 2 + len(videos.kinds) * videos.cutout.edges.smooth  # the number of frames that a median holds
             estimate_memory(self.tracker, frame.size, len(ids), num_writers=writers).keep_within(self.max_memory)
             self.estimated = (frame.size, len(ids))

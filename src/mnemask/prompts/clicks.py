@@ -1,7 +1,7 @@
-"""A mask from clicks: on the object, beside it, with a box or an earlier mask to correct.
+"""A mask from clicks on and off an object, optionally with a box or an earlier mask to correct.
 
-The frame is encoded once, by the tracker's own key encoder, and each mask after that costs the small head of
-`mnemask.model.click_head` alone.
+The frame is encoded once, by the tracker's own key encoder; each mask then costs only a pass of the small head of
+`mnemask.model.click_head`.
 """
 
 import logging
@@ -28,21 +28,21 @@ from mnemask.types import Frame, Picture, describe
 log = logging.getLogger(__name__)
 
 Place = tuple[float, float]  # x, y in pixels from the frame's top left corner
-Clicks = Sequence[Sequence[int | float]]  # each a place
+Clicks = Sequence[Sequence[int | float]]  # x, y of each
 Mask = Tensor | np.ndarray  # bool [H W], checked here
 MAX_CLICKS = 1000
-STRAY = 0.25  # of the largest piece's area: a part of the object may be apart from the rest, but is hardly smaller
-SURELY_NOT = -20.0  # logit of what was found but not meant
-MOST_PASSES = 8  # in which clicks are added that come all at once
+STRAY = 0.25  # of the largest piece's area; parts of an object may be separate, but are hardly ever smaller than this
+SURELY_NOT = -20.0  # logit of pieces that were found but not pointed at
+MOST_PASSES = 8  # to add clicks one by one that are given all at once
 
 
 class ClickSegmenter:
-    """Opens frames to click on.
+    """Opens frames for click prompts.
 
     Args:
-        model: whose key encoder looks at the frames.
-        head: a file of `mnemask train-clicks`; by default the one in the package, which is for the model "compact".
-        short_side: at which frames are looked at, in pixels.
+        model: the model whose key encoder encodes the frames.
+        head: a file of `mnemask train-clicks`; by default the one in the package, for the model "compact".
+        short_side: short side in pixels to which frames are resized.
 
     Raises:
         CheckpointError: the head was trained for another key encoder, or its file is damaged.
@@ -66,10 +66,10 @@ class ClickSegmenter:
 
     @isolated_torch_modes()
     def open(self, frame: Picture) -> "ClickSession":
-        """Returns a session on one frame, which is encoded here: a tensor [3 H W] or an array [H W 3], uint8 RGB.
+        """Encodes a frame and returns a session on it: a tensor [3 H W] or an array [H W 3], uint8 RGB.
 
         Raises:
-            FrameError: it is no such picture, or its long side would exceed 16,384 pixels at this short side.
+            FrameError: the frame is not such a picture, or its long side would exceed 16,384 pixels at this short side.
             BudgetError: the device ran out of memory.
         """
         picture = Frame.from_picture(frame, 0)
@@ -84,11 +84,11 @@ class ClickSegmenter:
 
 
 class ClickSession:
-    """Click prompts on one frame. Only the frame's features are cached: each mask depends on the arguments alone.
+    """Click prompts on one frame. Only the frame's features are cached: each mask depends on its arguments alone.
 
     Attributes:
         size: height and width of the frame.
-        probs: how likely each pixel is the object's, [H W] from 0 to 1, as the last mask was made from; None before.
+        probs: probability that each pixel belongs to the object, [H W], 0 to 1, of the last mask; None before it.
     """
 
     def __init__(
@@ -106,25 +106,25 @@ class ClickSession:
         box: tuple[int, int, int, int] | None = None,
         previous: Mask | None = None,
     ) -> Bool[Tensor, "H W"]:
-        """Returns where the object is; all pixels may be False.
+        """Returns the object's mask, which may be empty.
 
         Args:
             positive: x, y of each click on the object, in pixels of the frame from its top left corner.
-            negative: x, y of each click beside the object.
-            box: x, y, width and height around the object; what lies outside the frame is cut off, with a warning.
+            negative: x, y of each click off the object.
+            box: x, y, width and height around the object; parts outside the frame are cut off, with a warning.
             previous: the mask to correct, such as the last one of this session or a tracker's.
 
         Raises:
-            MaskError: there is no click on the object, no box and no earlier mask to take away from; or a click lies
-                outside the frame, or on the object and beside it at once; or the box or the mask does not fit.
+            MaskError: there is no click on the object, no box and no earlier mask to correct; or a click lies outside
+                the frame, or is given as both on and off the object; or the box or mask does not fit the frame.
         """
         inside = None if box is None else self._checked_box(Box.of(box))
         earlier = None if previous is None else self._checked_mask(previous)
         on, beside = check_clicks(positive, negative, self.size)
         if inside is None and earlier is None and not on:
-            raise MaskError("no click is on the object", "give at least one that is, or a box around it")
+            raise MaskError("no click is on the object", "give at least one on it, or a box around it")
         if inside is None and not on and not beside:
-            raise MaskError("an earlier mask alone says nothing new", "click where it is wrong")
+            raise MaskError("an earlier mask is given without clicks", "click where it is wrong")
         points = [*((x, y, 1) for x, y in on), *((x, y, -1) for x, y in beside)]
         clicks, planes = self._clicks(points), self._planes(earlier, inside)
         for count in passes(len(points), has_mask=earlier is not None):
@@ -146,11 +146,11 @@ class ClickSession:
         checked = torch.as_tensor(np.array(mask)) if isinstance(mask, np.ndarray) else mask
         if not isinstance(checked, Tensor) or checked.dtype != torch.bool or tuple(checked.shape) != self.size:
             what = f"{checked.dtype} {tuple(checked.shape)}" if isinstance(checked, Tensor) else type(mask).__name__
-            raise MaskError(f"the mask to correct is {what}", f"expected bool of the frame's {self.size}")
+            raise MaskError(f"the mask to correct is {what}", f"give a bool mask of the frame's size {self.size}")
         return checked
 
     def _clicks(self, points: Sequence[tuple[float, float, int]]) -> Float[Tensor, "1 N 3"]:
-        """Returns the clicks in pixels of the padded working image."""
+        """Returns the clicks in pixels of the padded, resized image."""
         (height, width), (tall, wide) = self.size, self._working
         left, _, top, _ = padding(self._working)
         rows = [((x + 0.5) * wide / width - 0.5 + left, (y + 0.5) * tall / height - 0.5 + top, s) for x, y, s in points]
@@ -176,18 +176,18 @@ def mask_from_clicks(
 ) -> Bool[Tensor, "H W"]:
     """Returns the mask of the object that was clicked on. Deterministic.
 
-    For several masks of one frame open it once with `ClickSegmenter`: encoding it is most of the time.
+    For several masks of one frame, open it once with `ClickSegmenter`: encoding takes most of the time.
 
     Args:
         frame: a tensor [3 H W] or an array [H W 3], uint8 RGB.
         positive: x, y of each click on the object, in pixels.
-        negative: x, y of each click beside it.
+        negative: x, y of each click off it.
         previous: the mask to correct.
         box: x, y, width and height around the object.
-        model: whose key encoder looks at the frame; by default "compact".
+        model: the model whose key encoder encodes the frame; by default "compact".
 
     Raises:
-        MaskError: what was given does not fit the frame, or nothing was found.
+        MaskError: a prompt does not fit the frame, or nothing was found.
         CheckpointError: there is no click head for this model.
     """
     session = ClickSegmenter(load_model() if model is None else model).open(frame)
@@ -200,16 +200,16 @@ def mask_from_clicks(
 def pointed_at(
     mask: Bool[Tensor, "H W"], clicks: Float[Tensor, "N 3"], planes: Float[Tensor, "C h4 w4"]
 ) -> Bool[Tensor, "H W"]:
-    """Returns the pieces of a mask that hold a click on the object, or lie mostly in the earlier mask or the box.
+    """Returns the pieces of a mask that contain a click on the object, or lie mostly in the earlier mask or the box.
 
-    What merely looks like the object, elsewhere in the frame, is not meant: IoU 0.78 for 0.66 after one click, 0.88 for
-    0.86 after five (as for `passes`). A click beside the object means the whole piece of the earlier mask that it is
-    in, if that is small beside the largest; of a large one goes what the network took away.
+    This drops lookalikes elsewhere in the frame: IoU is 0.78 instead of 0.66 after one click, 0.88 instead of 0.86
+    after five (measured as for `passes`). A click off the object removes the whole piece of the earlier mask that it
+    lies in, if that is small compared to the largest piece; of a large piece, only what the network removed.
 
     Args:
-        mask: as found.
-        clicks: x, y in its pixels, and 1 for a click on the object, −1 for one beside it.
-        planes: probabilities at stride 4 of the earlier mask and, where there is one, of the inside of the box.
+        mask: the mask as found.
+        clicks: x and y in pixels of `mask`, and 1 for a click on the object or −1 for one off it.
+        planes: probabilities at stride 4 of the earlier mask and, if there is one, of the inside of the box.
     """
     on, beside = (clicks[clicks[:, 2] == sign, :2].round().long().cpu().numpy() for sign in (1, -1))
     near = planes.cpu().numpy()
@@ -226,17 +226,17 @@ def pointed_at(
 
 
 def _at(pieces: Int32[np.ndarray, "h w"], places: Int64[np.ndarray, "N 2"]) -> list[int]:
-    """Returns the numbers of the pieces at places x, y."""
+    """Returns the numbers of the pieces at positions x, y."""
     height, width = pieces.shape
     found: list[int] = pieces[places[:, 1].clip(0, height - 1), places[:, 0].clip(0, width - 1)].tolist()
     return found
 
 
 def passes(num_clicks: int, *, has_mask: bool) -> list[int]:
-    """Returns how many of the clicks each pass of the head sees; each corrects the mask of the one before.
+    """Returns how many of the clicks each pass of the head sees; each pass corrects the mask of the previous one.
 
-    A second look at its own mask is worth 1 % of IoU. Clicks that come all at once, without a mask, are added one by
-    one, as in training: 0.82 for 0.75 with five of them (six videos of DAVIS-2016-train that no weights saw).
+    A second pass over its own mask gains 1 % of IoU. Clicks that are given all at once, without a mask, are added one
+    by one, as in training: 0.82 instead of 0.75 with five clicks (six videos of DAVIS-2016-train that no weights saw).
     """
     if has_mask or num_clicks < 2:
         return [num_clicks, num_clicks]
@@ -247,15 +247,15 @@ def passes(num_clicks: int, *, has_mask: bool) -> list[int]:
 def check_clicks(
     positive: Clicks, negative: Clicks, size: tuple[int, int] | None = None
 ) -> tuple[list[Place], list[Place]]:
-    """Returns clicks on and beside an object as numbers.
+    """Returns the clicks on and off an object as pairs of floats.
 
     Args:
-        positive: x, y of those on the object, in pixels.
-        negative: of those beside it.
-        size: height and width of the frame; None where it is not known yet.
+        positive: x, y of each click on the object, in pixels.
+        negative: x, y of each click off it.
+        size: height and width of the frame; None if not known yet.
 
     Raises:
-        MaskError: one is no place, lies outside the frame, or is in both lists; or there are too many.
+        MaskError: a click is not a position, lies outside the frame, or is in both lists; or there are too many.
     """
     on, beside = (
         [_checked_click(click, size) for click in (() if clicks is None else clicks)] for clicks in (positive, negative)
@@ -266,7 +266,7 @@ def check_clicks(
         {(math.floor(x), math.floor(y)) for x, y in on} & {(math.floor(x), math.floor(y)) for x, y in beside}
     ):
         x, y = both[0]
-        raise MaskError(f"{x},{y} was clicked on as the object and as background", "take one of the two away")
+        raise MaskError(f"{x},{y} is clicked as both object and background", "remove one of the two clicks")
     return on, beside
 
 
@@ -274,15 +274,15 @@ def _checked_click(click: Sequence[int | float], size: tuple[int, int] | None) -
     try:
         x, y = (float(number) for number in click)
     except (TypeError, ValueError, OverflowError):
-        raise MaskError(f"click {click!r:.60} is not a place in the frame", "give x,y in pixels") from None
+        raise MaskError(f"click {click!r:.60} is not a position in the frame", "give x,y in pixels") from None
     if 0 < x < 1 and 0 < y < 1:
         raise MaskError(
-            f"click {x:g},{y:g} has fractions of the frame's sides, or lies within its first pixel",
+            f"click {x:g},{y:g} is in fractions of the frame's sides, or within its first pixel",
             "give pixels: 320,200 is 320 from the left and 200 from the top",
         )
     if size is not None and not (0 <= x < size[1] and 0 <= y < size[0]):  # NaN is neither
         raise MaskError(
             f"click {x:g},{y:g} lies outside the frame of {describe(size)}",
-            f"x is 0 to {size[1] - 1} from the left, y 0 to {size[0] - 1} from the top",
+            f"give x from 0 to {size[1] - 1} from the left, y from 0 to {size[0] - 1} from the top",
         )
     return x, y

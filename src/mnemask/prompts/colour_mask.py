@@ -25,17 +25,17 @@ from mnemask.prompts.image_file import (
 from mnemask.prompts.mask_reading import MaskReading, Void, is_contour, rgb_of, void_area
 from mnemask.types import MAX_OBJECTS
 
-# An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
-# masks that were resized no pixel is such, of objects of 150 pixels that a JPEG made uneven 4 to 600 are.
+# An area that is even up to this much noise, and this far from all plain colours, has a colour of its own. Resized
+# drawn masks have no such pixels; objects of 150 pixels made uneven by JPEG have 4 to 600.
 EVEN, FAR_COLOUR, LOST_PIXELS = 12, 48, 4
-LOST_SHARE = 0.25  # of the pixels of strange colours: a JPEG makes up many, none of which has more than a sixth
+LOST_SHARE = 0.25  # of the pixels of strange colours: JPEG adds many colours, each with at most a sixth of the pixels
 BLACK, WHITE, CREAM = 0x000000, 0xFFFFFF, 0xE0E0C0  # the last is index 255 of the palettes of PASCAL VOC and DAVIS
 VOID_INDEX = 255
-WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialiasing or resizing, 2.5 to 7 by JPEG
+WIDE_OUTLINE = 4  # blended pixels per outline pixel: 0.2 to 2 from antialiasing or resizing, 2.5 to 7 from JPEG
 
 
 def read_colours(raw: RawMask, void: Void) -> MaskReading:
-    """Returns the masks in a painted file; raises MaskError where its colours do not tell objects apart."""
+    """Returns the masks in a painted file; raises MaskError if its colours do not distinguish objects."""
     edges = EdgeMap.from_values(raw.pixels)
     packed = pack(raw.pixels)
     colours, first, inverse = distinct_colours(packed)
@@ -43,10 +43,10 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     if edges.look_like_a_photograph(len(colours)) or not plain.any():
         raise MaskError(
             f"looks like a photograph: {len(colours)} colours run into each other",
-            "expected each object in one plain colour of its own",
+            "paint each object in one plain colour of its own",
         )
     if raw.lossy:
-        raise MaskError("is compressed with loss (JPEG or the like), which makes up colours", "save it as PNG")
+        raise MaskError("has lossy compression (JPEG or similar), which adds colours", "save it as PNG")
     blended = edges.blended()
     if blended.any() and plain.sum() <= MAX_OBJECTS:
         plain &= ~_near_a_larger(colours, np.bincount(inverse.ravel()), plain)
@@ -66,8 +66,8 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     left_out = labels == -1
     if isinstance(void, int):
         left_out |= labels == void
-        if not (is_davis or left_out.any() or void == VOID_INDEX):  # which objects need not have around them
-            notes = (*notes, f"none of its colours is number {void} (--void {void}), so no pixel is left out as void")
+        if not (is_davis or left_out.any() or void == VOID_INDEX):  # a contour of 255 is optional
+            notes = (*notes, f"none of its colours has number {void} (--void {void}), so no pixel is void")
     elif void == "auto" and is_davis:
         area, more = void_area(np.where(left_out, 0, labels), VOID_INDEX, np.zeros(labels.shape, bool))
         left_out, notes = left_out | area, (*notes, *more)
@@ -84,17 +84,17 @@ def _void_colours(
     background: int | None,
     void: Void,
 ) -> tuple[Bool[np.ndarray, " N"], tuple[str, ...]]:
-    """Returns which colours belong to no object, and what was guessed, before the others are numbered.
+    """Returns which colours are void, and notes on what was guessed, before the others are numbered.
 
-    White and the colour of void in PASCAL VOC are it where 255 is said to be; else these and any grey are it where they
-    are a contour around the others.
+    If `void` is 255, these are white and the void colour of PASCAL VOC; if it is "auto", these and any grey that form
+    a contour around the others.
 
     Args:
-        colours: packed.
-        own: which of them are no mere blend of others.
-        numbers: which of them each pixel has.
-        background: the colour of the background, None where that is not known.
-        void: as it was said.
+        colours: packed colours.
+        own: which of them are not just blends of others.
+        numbers: index of each pixel's colour.
+        background: the colour of the background, None if unknown.
+        void: the setting as given.
     """
     found = np.zeros(len(colours), bool)
     notes = []
@@ -111,8 +111,8 @@ def _void_colours(
             if is_contour(area, ~area & ~is_ground[numbers]):
                 found[at] = True
                 notes.append(
-                    f"the contour of #{colours[at]:06x} around the objects belongs to none of them (void); if it "
-                    "is an object, --void none"
+                    f"the contour of #{colours[at]:06x} around the objects is void; if it is an object, give "
+                    "--void none"
                 )
     return found, tuple(notes)
 
@@ -123,10 +123,11 @@ def _refuse_lost_colours(
     labels: Int32[np.ndarray, "H W"],
     blended: Bool[np.ndarray, "H W"],
 ) -> None:
-    """Raises MaskError where blended pixels are no mere outlines, as a picture has that was a JPEG once.
+    """Raises MaskError if blended pixels are more than outlines, as left by earlier JPEG compression.
 
-    They are more than the objects and lie wide around them, or even areas among them have a colour that none has. A
-    thin object, which fills no area, has one too: its colour is most of what no mixture of others comes near.
+    That is so if they outnumber the objects' pixels and form wide outlines, or if even areas among them have a colour
+    of their own. The same goes for a thin object, which fills no area: its colour makes up a large part of the pixels
+    that are far from any mixture of the other colours.
     """
     if not blended.any():
         return
@@ -140,8 +141,8 @@ def _refuse_lost_colours(
     wide = blended.sum() > max((labels > 0).sum(), WIDE_OUTLINE * outline)
     if wide or lost >= LOST_PIXELS:
         raise MaskError(
-            f"has {int(blended.sum())} pixels whose colours run into each other, as in a picture that was a JPEG once",
-            "export it again from the program that painted it, as PNG without antialiasing",
+            f"has {int(blended.sum())} pixels whose colours run into each other, as left by earlier JPEG compression",
+            "export it from the program that painted it, as PNG without antialiasing",
         )
     packed = pack(pixels)
     colours, counts = np.unique(packed[blended], return_counts=True)
@@ -150,14 +151,14 @@ def _refuse_lost_colours(
         pieces = cv2.connectedComponentsWithStats((packed == colour).astype(np.uint8))[2]
         if pieces[1:, cv2.CC_STAT_AREA].max() >= LOST_PIXELS:
             raise MaskError(
-                f"has soft edges, and {int((packed == colour).sum())} pixels of #{colour:06x}, which is no mixture of "
-                "its other colours and fills no square of 3x3 pixels",
-                "export it as PNG without antialiasing, or draw that object 3 pixels wide or more",
+                f"has soft edges, and {int((packed == colour).sum())} pixels of #{colour:06x}, which is not a mixture "
+                "of its other colours and fills no square of 3x3 pixels",
+                "export it as PNG without antialiasing, or draw that object at least 3 pixels wide",
             )
 
 
 def _far_from_mixtures(colours: Float64[np.ndarray, "N 3"], known: Int64[np.ndarray, "M 3"]) -> Bool[np.ndarray, " N"]:
-    """Returns which colours are far from all that two of the known ones make, mixed as stored or in linear light."""
+    """Returns which colours are far from every mixture of two known ones, whether as stored or in linear light."""
     far = np.ones(len(colours), bool)
     for gamma in (1, 2.2):
         light = (colours / 255) ** gamma
@@ -172,7 +173,7 @@ def _far_from_mixtures(colours: Float64[np.ndarray, "N 3"], known: Int64[np.ndar
 def _noise(
     inverse: Int64[np.ndarray, "H W"], edges: EdgeMap, colours: Int64[np.ndarray, " N"]
 ) -> Bool[np.ndarray, " N"]:
-    """Returns which colours are noise beside others, none where it is in one channel: then they are numbers."""
+    """Returns which colours are noise of others; none if they differ in one channel only, as numbers do."""
     shown = np.stack([unpack(int(colour)) for colour in colours]).astype(int)
     of = noise_of(inverse, edges.solid, shown)
     apart = (shown - shown[of])[of >= 0]
@@ -182,7 +183,7 @@ def _noise(
 def _near_a_larger(
     colours: Int64[np.ndarray, " N"], areas: Int64[np.ndarray, " N"], plain: Bool[np.ndarray, " N"]
 ) -> Bool[np.ndarray, " N"]:
-    """Returns which colours are hardly another one than a plain one of more pixels, as a lossy file leaves them."""
+    """Returns which plain colours are close to one with more pixels, as lossy compression leaves them."""
     near = np.zeros(len(colours), bool)
     shown = np.stack([unpack(int(colour)) for colour in colours[plain]]).astype(int)
     apart = np.abs(shown[:, None] - shown).max(axis=2)
@@ -192,13 +193,13 @@ def _near_a_larger(
 
 
 def _white_ground(packed: Int64[np.ndarray, "H W"]) -> int | None:
-    """Returns white where it is nearly all of the picture's border and black is none of it; black may be an object."""
+    """Returns white if it makes up nearly all of the picture's border and black none; black may then be an object."""
     border = border_of(packed)
     return WHITE if (border == WHITE).mean() > BORDER_SHARE and (border != BLACK).all() else None
 
 
 def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
-    """Returns for each number whether it is `where` in more than half of its pixels."""
+    """Returns for each number whether more than half of its pixels are in `where`."""
     return np.asarray(np.bincount(numbers, where.ravel()) > 0.5 * np.bincount(numbers))
 
 
@@ -208,9 +209,9 @@ def _ids_of_colours(
     """Returns each colour's label, 0 for the background, and whether the labels are indices of the DAVIS palette.
 
     Args:
-        colours: packed.
-        first: where each appears first.
-        ground: the colour of the background where it is known, as that of what is transparent.
+        colours: packed colours.
+        first: position of each colour's first pixel.
+        ground: the colour of the background if known, such as that of transparent pixels.
     """
     davis = {int(colour): index for index, colour in enumerate(_davis_colours())}
     known = [0 if colour == ground else davis.get(int(colour)) for colour in colours]
@@ -218,7 +219,7 @@ def _ids_of_colours(
         return np.array(known, np.int32), True
     background = _background(colours, ground)
     if background is None:
-        raise MaskError("has no black or white background", "paint everything black that is not an object")
+        raise MaskError("has no black or white background", "paint the background black")
     ids = np.zeros(len(colours), np.int32)
     objects = [i for i in np.argsort(first) if colours[i] != background]
     ids[objects] = np.arange(1, len(objects) + 1)
@@ -226,14 +227,14 @@ def _ids_of_colours(
 
 
 def _background(colours: Int64[np.ndarray, " N"], ground: int | None) -> int | None:
-    """Returns the colour of the background: the one that is known, else black, else white; None if none of them is."""
+    """Returns the background's colour: the known one, else black, else white; None if none of them occurs."""
     return ground if ground is not None else next((each for each in (BLACK, WHITE) if each in colours), None)
 
 
 def on_plain_ground(raw: RawMask) -> RawMask:
-    """Returns a painting on transparency with the transparent part in a colour that no object has, black if it can be.
+    """Returns a painted mask with its transparent part in a colour that no object has, black if possible.
 
-    Where black was painted too it is an object, since the background is what is transparent.
+    If black is painted too, it is an object, since the background is the transparent part.
     """
     if raw.pixels.ndim == 2 or not (EdgeMap.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
         return raw
@@ -249,7 +250,7 @@ def _davis_colours() -> Int64[np.ndarray, " 256"]:
 
 
 def is_painted(raw: RawMask) -> bool:
-    """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
+    """Returns whether the opaque part consists mostly of plain colours, which then distinguish the objects."""
     edges = EdgeMap.from_values(raw.pixels)
     coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
     return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())

@@ -1,4 +1,4 @@
-"""Masks in one channel: ids as grey levels or palette indices, or black and white in all the ways it is saved."""
+"""Masks in one channel: ids as grey levels or palette indices, or black and white in all the forms it is saved in."""
 
 import math
 from contextlib import suppress
@@ -21,18 +21,18 @@ from mnemask.prompts.image_file import (
 )
 from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
 
-NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
+NOISE_VALUES = 4  # so many at both ends, with hardly any between, are noise instead of ids
 VIDEO_BLACK, VIDEO_WHITE = 16, 235
-FAR_SHARE = 0.05  # of the pixels between black and white, all of one value and far from both: an object, and no edge
+FAR_SHARE = 0.05  # of the pixels between black and white: more of one value, far from both, are an object, not an edge
 
 
 def read_grey(raw: RawMask, void: Void) -> MaskReading:
-    """Returns the masks in a file of one channel; raises MaskError where it is ambiguous."""
+    """Returns the masks in a file of one channel; raises MaskError if they are ambiguous."""
     values, lossy = raw.pixels, raw.lossy
     top = 65_535 if values.max() > 255 else 255
     if (stretched := _of_video_range(values)) is not None:
         note = f"{VIDEO_BLACK} and {VIDEO_WHITE} are black and white, as in video"
-        with suppress(MaskError):  # what is no picture of black and white is read as it is
+        with suppress(MaskError):  # anything but black and white is read as it is
             reading = read_grey(replace(raw, pixels=stretched, palette=None), void)
             if reading.kind == "black and white":
                 return replace(reading, notes=(*reading.notes, note))
@@ -45,18 +45,16 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
         return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
     if not lossy and _is_noisy_black_and_white(values, top, edges):
         soft = int(((values > top // 10) & (values < top - top // 10)).sum())
-        note = f"values near 0 and {top} count as black and white, as they are where a file was a JPEG once"
+        note = f"values near 0 and {top} count as black and white, as left by earlier JPEG compression"
         bright = (values > top // 2).astype(np.int32)
         return MaskReading("black and white", bright, int(left_out.sum()), soft, notes=(note,))
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
-        raise MaskError(
-            "is compressed with loss (JPEG or the like), which makes up values between the ids", "save it as PNG"
-        )
+        raise MaskError("has lossy compression (JPEG or similar), which adds values between the ids", "save it as PNG")
     if (len(distinct) > MANY_VALUES and _is_smooth(values)) or edges.look_like_a_photograph(len(distinct)):
         raise MaskError(
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other",
-            "expected one value for each object",
+            "paint each object with one value",
         )
     blended = edges.blended() & ~left_out
     if not blended.any():
@@ -70,25 +68,25 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
 
 
 def _refuse_noise(values: Grey, edges: EdgeMap) -> None:
-    """Raises MaskError where beside an object's level there are made-up ones, both lower and higher."""
+    """Raises MaskError if noise levels, both lower and higher, surround an object's level."""
     levels = noise_of(values.astype(np.int32), edges.solid, np.arange(int(values.max()) + 1)[:, None])
     found = {int(of): [int(i) for i in np.flatnonzero(levels == of)] for of in np.unique(levels[levels > 0])}
     for level, made_up in found.items():
         if min(made_up) < level < max(made_up):
             raise MaskError(
-                f"has {', '.join(map(str, made_up))} scattered beside {level}, as a picture has that was a JPEG once",
-                "export it again from the program that made it, as PNG",
+                f"has {', '.join(map(str, made_up))} scattered beside {level}, as left by earlier JPEG compression",
+                "export it as PNG from the program that made it",
             )
 
 
 def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
-    """Returns the colour of each label that no other one shares."""
+    """Returns the colour of each label whose colour is unique."""
     shown = {int(i): rgb_of(palette[i]) for i in np.unique(labels) if 0 < i < len(palette)}
     return {i: colour for i, colour in shown.items() if list(shown.values()).count(colour) == 1}
 
 
 def _is_smooth(values: Grey) -> bool:
-    """Returns whether most steps are small in either direction; areas numbered row by row differ much in one."""
+    """Returns whether most steps are small along both axes; areas numbered row by row have large ones along one."""
     steps = [differences(values, axis) for axis in (0, 1)]
     return all(np.median(step[step > 0]) <= 2 for step in steps if step.any())
 
@@ -105,7 +103,7 @@ def _is_black_and_white(values: Grey, top: int, edges: EdgeMap, lossy: bool) -> 
     soft_edges = soft_edges and not _is_an_object_between(values, middle, dark, bright)
     if lossy:
         return bool(soft_edges)
-    # Values that fill areas are ids: the bright ones beside small ids are void, and a bright one need not be white.
+    # Values that fill areas are ids: bright ones beside small ids are void, and a bright one need not be white.
     wide_feather = faint.sum() <= middle.sum()
     white = (values == top).any() and (pale & edges.solid).sum() <= 0.05 * (bright & edges.solid).sum()
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
@@ -114,10 +112,9 @@ def _is_black_and_white(values: Grey, top: int, edges: EdgeMap, lossy: bool) -> 
 def _is_an_object_between(
     values: Grey, middle: Bool[np.ndarray, "H W"], dark: Bool[np.ndarray, "H W"], bright: Bool[np.ndarray, "H W"]
 ) -> bool:
-    """Returns whether one value in the middle lies where no edge is: farther from dark or bright than twice its width.
+    """Returns whether one middle value lies where no edge is: farther from dark or bright than twice its width.
 
-    A soft edge runs from one to the other, however wide it is; faint strands far from all that is bright have many
-    values.
+    A soft edge runs from dark to bright, however wide it is; faint strands far from anything bright have many values.
     """
     width = 2 * float(cv2.distanceTransform(middle.astype(np.uint8), cv2.DIST_L2, 3).max())
     reach = np.ones((2 * math.ceil(2 * width) + 1,) * 2, np.uint8)
@@ -127,16 +124,16 @@ def _is_an_object_between(
 
 
 def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
-    """Returns whether values are near both ends, and what is between lies along the border, as JPEG leaves it.
+    """Returns whether values are near both ends, and those between lie along the border, as JPEG leaves them.
 
-    Ids fill areas far from it: noise does not, and has several values at both ends.
+    Ids fill areas far from the border; noise does not, and has several values at both ends.
     """
     dark, bright = values <= top // 10, values >= top - top // 10
     faint, middle, pale = dark & (values > 0), ~(dark | bright), bright & (values < top)
     if not (faint.any() and pale.any()) or middle.mean() > 0.25:
         return False
     reach = np.ones((2 * NOISE_REACH + 1,) * 2)
-    # Of both ends: an object in a level between them has the border of half its noise all over it.
+    # Near both ends: an object at a level between them has a border with half of its noise all over it.
     near = np.logical_and(*(np.asarray(cv2.dilate(end.astype(np.uint8), reach)) > 0 for end in (dark, bright)))
     if (middle & ~near).sum() > 0.05 * middle.sum():
         return False
@@ -146,12 +143,12 @@ def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
     if _mostly_thin(faint, edges) and _mostly_thin(pale, edges):
         return True
     distinct = min(len(np.unique(values[faint])), len(np.unique(values[pale])))
-    stray = (faint | pale) & areas  # strong compression moves the whole ground too
+    stray = (faint | pale) & areas  # strong compression shifts the whole background too
     return distinct >= NOISE_VALUES or (distinct > 1 and bool(stray.sum() <= 0.05 * (faint | pale).sum()))
 
 
 def _of_video_range(values: Grey) -> UInt8[np.ndarray, "H W"] | None:
-    """Returns the values of a picture whose lowest and highest are black and white in video, stretched; else None."""
+    """Returns the values stretched to 0 to 255 if their extremes are video's black and white; else None."""
     if values.dtype != np.uint8 or (values.min(), values.max()) != (VIDEO_BLACK, VIDEO_WHITE):
         return None
     return np.round((values.astype(float) - VIDEO_BLACK) * 255 / (VIDEO_WHITE - VIDEO_BLACK)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""An image file as plain pixels, checked from its header before anything is decoded, and where its values change."""
+"""Mask images as plain pixels, with headers checked before decoding, and analysis of their edges and noise."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -31,25 +31,25 @@ from mnemask.types import MAX_OBJECT_ID
 
 log = logging.getLogger(__name__)
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # MPO is what Pillow makes of some JPEG files
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # Pillow opens some JPEG files as MPO
 
 MANY_VALUES = 50
-# Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 once resized.
+# Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 when resized.
 BLENDED_SHARE = 0.04
-# ... and as a share of the places where blending could show: at most 0.1 in large maps of drawn shapes, 0.3 to 1 once
-# antialiased. In small ones chance adds to it, by less than this many standard deviations.
+# ... and as a share of the places where blending could show: at most 0.1 in large maps of drawn shapes, 0.3 to 1 when
+# antialiased. In small maps chance adds to it, by less than this many standard deviations.
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
-FAINTEST = 8  # alpha of paint that can be seen
-FAINT_SHARE = 0.01  # of what is painted, and more than is left over by chance
-OPACITY_STEP = 16  # between two alphas that are no chance
+FAINTEST = 8  # alpha of visible paint
+FAINT_SHARE = 0.01  # of the painted pixels; fewer may be left-overs
+OPACITY_STEP = 16  # between two alphas that differ on purpose
 SQUARE = np.ones((3, 3), np.uint8)
 
-# Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
+# Colours that differ by no more than this in each channel count as one, if something has altered a file's colours.
 SAME_COLOUR = 4
-NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
-NOISE_PIECE = 3  # pixels that hang together, on average; a thin object has more
-NOISE_PIECES = 20  # beside one area; JPEGs of the best quality have 26 or more, also where objects are small
+NOISE_REACH = 8  # pixels from a border within which JPEG's blocks add noise
+NOISE_PIECE = 3  # connected pixels on average; a thin object has more
+NOISE_PIECES = 20  # beside one area; JPEGs of the best quality have 26 or more, even with small objects
 MUCH_LARGER = 4  # times
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
@@ -62,15 +62,15 @@ class RawMask:
     """The pixels of an image file.
 
     Attributes:
-        pixels: palette indices, grey levels or, where the file has colours, RGB; 0 where it is transparent.
-        opaque: where it is not transparent.
+        pixels: palette indices, grey levels or, for colour files, RGB; 0 where transparent.
+        opaque: the pixels that are not transparent.
         lossy: whether the format's compression may change values.
-        palette: the RGB colour of each index, where the pixels are palette indices.
-        are_ids: whether the pixels are object ids for certain, as in the files of annotation tools.
-        pages: how many pictures the file holds; this is the first.
-        opacity: the lowest at which something is painted, as a share.
-        opacities: alphas of areas of one and the same colour, where there are several.
-        fractions: the largest where the file has fractions from 0 to 1; it is white in the pixels, in 16 bits.
+        palette: the RGB colour of each index, if the pixels are palette indices.
+        are_ids: whether the pixels are certain to be object ids, as in the files of annotation tools.
+        pages: number of pictures in the file; this is the first.
+        opacity: the lowest opacity of painted areas, from 0 to 1.
+        opacities: the alphas of areas of the same colour, if there are several.
+        fractions: the largest value if the file has fractions from 0 to 1; scaled to white, in 16 bits, in `pixels`.
     """
 
     pixels: Grey | Colour
@@ -87,25 +87,25 @@ class RawMask:
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
     """Returns the upright pixels of an image of `size` (height, width); raises MaskError for anything else.
 
-    Of a label video or a file of COCO run lengths it is the first map; `masks.mkv/00012` names another.
+    For a label video or a file of COCO run lengths, it is the first map; `masks.mkv/00012` names another one.
 
-    Where an orientation tag would make it another size than the video's, and without it the mask fits, the tag is left
-    aside with a warning: it was painted on frames that had lost their tag.
+    If the mask fits the video only without its orientation tag, the tag is ignored with a warning: the mask was painted
+    on frames that had lost their tag.
     """
     if holds_labels(Path(path)):
         labels = read_labels(path)
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
-        pages = len(label_paths(Path(path))) or 1  # none is inside of `masks.mkv/00012`
+        pages = len(label_paths(Path(path))) or 1  # `masks.mkv/00012` contains none
         return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)), pages=pages)
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-        raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
+        raise MaskError(f"mask {path} is a pipe or device, but masks are read twice", "save it to a file first")
     try:
         with open_image(path, FORMATS_AND_GIF) as image:  # reads the header only
-            _check_size(path, image.size, None)  # looking for a tag may decode a PNG
+            _check_size(path, image.size, None)  # before the orientation tag is read, which may decode a PNG
             stored = stored_values(image, path)
             orientation = orientation_of(image)
             if size is not None and orientation >= 5 and image.size == size[::-1] and size[0] != size[1]:
-                log.warning("mask %s fits the video only as it is stored, so its orientation tag is left aside", path)
+                log.warning("mask %s fits the video only as stored, so its orientation tag is ignored", path)
                 orientation = 1
             _check_size(path, image.size if orientation < 5 else image.size[::-1], size)
             may_be_stack = image.format in ("TIFF", "WEBP", "GIF") or getattr(image, "is_animated", False)
@@ -120,11 +120,11 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     except UnidentifiedImageError as error:
         if is_unread_picture(Path(path)):
             kind = Path(path).suffix[1:].upper()
-            raise MaskError(f"mask {path} is of a kind that is not read ({kind})", "convert it to PNG") from error
+            raise MaskError(f"mask {path} has an unsupported format ({kind})", "convert it to PNG") from error
         raise MaskError(f"mask {path} is not an image", "export it as PNG") from error
     except TOO_LARGE_ERRORS as error:
         raise MaskError(
-            f"mask {path} claims more pixels than any picture has, larger than {MAX_SIDE} a side or "
+            f"mask {path} claims an implausible size, larger than {MAX_SIDE} pixels a side or "
             f"{MAX_PIXELS // 10**6} megapixels",
             "scale it down",
         ) from error
@@ -141,11 +141,12 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
     width, height = found
     if max(found) > MAX_SIDE or width * height > MAX_PIXELS:
         raise MaskError(
-            f"mask {path} is {width}x{height}, larger than {MAX_SIDE} a side or {MAX_PIXELS // 10**6} megapixels",
+            f"mask {path} is {width}x{height}, larger than {MAX_SIDE} pixels a side or "
+            f"{MAX_PIXELS // 10**6} megapixels",
             "scale it down",
         )
     if size is not None and (height, width) != size:
-        turn = ", turned (frames are shown as their orientation tags say)" if (width, height) == size else ""
+        turn = ", rotated by 90 degrees (frames follow their orientation tags)" if (width, height) == size else ""
         raise MaskError(
             f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}{turn}",
             "export it at the video's size, or resize it with nearest neighbour",
@@ -153,7 +154,7 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
 
 
 def _is_lossless_webp(image: Image.Image, path: str | Path) -> bool:
-    """Returns whether all pictures of a WebP file are stored without loss, as its chunks are called."""
+    """Returns whether all pictures of a WebP file are lossless, judging by the names of its chunks."""
     if image.format != "WEBP":
         return False
     data = Path(path).read_bytes()
@@ -168,7 +169,7 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
     if image.mode in ("L", "P") and stored.dtype == np.uint8 and not is_picture_palette(image):
         return RawMask(stored, opaque, lossy, palette_of(image) if image.mode == "P" else None)
     if stored.dtype.kind == "f" and stored.min() >= 0 and stored.max() <= 1:  # a matte
-        largest = float(stored.max())  # mattes that a program has scaled or blurred may end just below 1
+        largest = float(stored.max())  # scaled or blurred mattes may peak just below 1
         return RawMask(np.round(stored * (65_535 / (largest or 1))).astype(np.uint16), opaque, lossy, fractions=largest)
     if stored.dtype.kind == "i" or (stored.ndim == 2 and image.mode not in ("L", "P")):
         return RawMask(_whole_numbers(stored, path), opaque, lossy)
@@ -177,24 +178,25 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
     opaque = rgba[..., 3] > 127.5 * opacity
     colours = rgba[..., :3] if stored.dtype == np.uint8 else _of_16_bits(stored, rgba[..., :3], opaque, path)
     pixels = np.where(opaque[..., None], colours, 0).astype(colours.dtype)
-    # Grey from a lossy file comes in channels that differ by rounding.
+    # The channels of grey in a lossy file differ by rounding.
     if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
         pixels = pixels[..., 0]
     return RawMask(np.ascontiguousarray(pixels), opaque, lossy, opacity=opacity, opacities=_opacities(rgba))
 
 
 def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
-    """Returns the ids in a file of more than 8 bits, or with signs; raises MaskError where its values are not ids."""
+    """Returns the ids in a file with more than 8 bits or signed values; raises MaskError if they are not ids."""
     if stored.dtype.kind == "f":
         raise MaskError(
-            f"mask {path} holds fractions from {stored.min():g} to {stored.max():g}",
-            "ids are whole numbers and a matte is from 0 to 1: export it as 8-bit PNG",
+            f"mask {path} has fractions from {stored.min():g} to {stored.max():g}, but ids are whole numbers and a "
+            "matte is from 0 to 1",
+            "export it as 8-bit PNG",
         )
     if stored.min() < 0 or stored.max() > MAX_OBJECT_ID:
-        ground = ", so if -1 is the background, add 1 to all values" if stored.min() == -1 else ""
+        ground = "; if -1 is the background, add 1 to all values" if stored.min() == -1 else ""
         raise MaskError(
             f"mask {path} has values from {stored.min()} to {stored.max()}",
-            f"ids go from 1 to {MAX_OBJECT_ID} and the background is 0{ground}",
+            f"use ids from 1 to {MAX_OBJECT_ID} and 0 for the background{ground}",
         )
     return stored.astype(np.uint16)
 
@@ -202,25 +204,25 @@ def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> 
 def _of_16_bits(
     wide: DeepColour, eight: Colour, opaque: Bool[np.ndarray, "H W"], path: str | Path
 ) -> Colour | DeepColour:
-    """Returns colours of 16 bits: as they are if grey, else in 8 bits, which must not make two areas one."""
+    """Returns 16-bit colours: unchanged if grey, else in 8 bits; raises MaskError if two areas would become one."""
     if not np.ptp(wide, axis=2)[opaque].any():
         return wide
     solid = EdgeMap.from_values(wide).solid & opaque
     if len(np.unique(wide[solid], axis=0)) > len(np.unique(eight[solid], axis=0)):
         raise MaskError(
-            f"mask {path} has colours of 16 bits that would be one in 8 bits",
-            "save ids as grey levels, or paint the objects in colours that differ by more",
+            f"mask {path} has colours of 16 bits that would become the same in 8 bits",
+            "save ids as grey levels, or paint the objects in colours that differ more",
         )
     return eight
 
 
 def _evenly_painted(rgba: UInt8[np.ndarray, "H W 4"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the pixels within areas of one colour and one opacity that can be seen."""
+    """Returns the pixels inside visible areas of one colour and one opacity."""
     return ~is_border(rgba).any(axis=2) & (rgba[..., 3] >= FAINTEST)
 
 
 def _opacities(rgba: UInt8[np.ndarray, "H W 4"]) -> tuple[int, ...]:
-    """Returns the alphas, well apart, in which one colour is painted; none where each colour has one."""
+    """Returns the well separated alphas of one colour; none if each colour has a single one."""
     alpha = rgba[..., 3]
     if (alpha == 255).all():
         return ()
@@ -234,9 +236,9 @@ def _opacities(rgba: UInt8[np.ndarray, "H W 4"]) -> tuple[int, ...]:
 
 
 def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
-    """Returns the lowest opacity of an area of one colour; 1 where none is so faint that half of it would be nothing.
+    """Returns the lowest opacity of an area of one colour; 1 if none is so faint that it would count as transparent.
 
-    The edges of areas and the inside of photographs fade too, and a shadow is black: they are no paint.
+    The edges of areas and the inside of photographs fade too, and shadows are black: these are not counted.
     """
     alpha = rgba[..., 3]
     faint = alpha[_evenly_painted(rgba) & (alpha <= 127) & rgba[..., :3].any(axis=2)]
@@ -246,13 +248,13 @@ def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class EdgeMap:
-    """Where the values change.
+    """The pixels where values change.
 
     Attributes:
-        solid: all of the 3x3 pixels around have the same value.
-        thin: in no 3x3 square of one value.
-        mixed: thin, and some neighbour is lower and some is higher, in the same channel.
-        sharp: how many pairs of pixels side by side could have had a mixture between them and are not mixed.
+        solid: pixels whose 3x3 neighbourhood has a single value.
+        thin: pixels in no 3x3 square of a single value.
+        mixed: thin pixels with a lower and a higher neighbour in the same channel.
+        sharp: number of adjacent pairs of pixels that could have a mixture between them but are not mixed.
     """
 
     solid: Bool[np.ndarray, "H W"]
@@ -262,9 +264,9 @@ class EdgeMap:
 
     @classmethod
     def from_values(cls, values: Grey | Colour | DeepColour) -> "EdgeMap":
-        """Returns the edges of a picture."""
+        """Returns the edge map of a picture."""
         lowest, highest = np.asarray(cv2.erode(values, SQUARE)), np.asarray(cv2.dilate(values, SQUARE))
-        # Plane by plane, since numpy is slow at reducing an axis of three.
+        # Plane by plane, since numpy is slow at reducing an axis of length three.
         same, between = (
             np.moveaxis(np.atleast_3d(each), 2, 0)
             for each in (lowest == highest, (lowest < values) & (values < highest))
@@ -279,7 +281,7 @@ class EdgeMap:
         return cls(solid, thin, mixed, sharp)
 
     def blended(self) -> Bool[np.ndarray, "H W"]:
-        """Returns the pixels that mix their neighbours' values, none where chance or thin objects explain them."""
+        """Returns the pixels that mix their neighbours' values; none if chance or thin objects explain them."""
         found = int(self.mixed.sum())
         crossings = found + self.sharp
         chance = CHANCE * crossings**0.5
@@ -287,21 +289,21 @@ class EdgeMap:
         return self.mixed if enough else np.zeros_like(self.mixed)
 
     def look_like_a_photograph(self, distinct: int) -> bool:
-        """Returns whether so many distinct values run into each other."""
+        """Returns whether there are many distinct values that run into each other."""
         return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
 
 
 def differences(values: Grey | Colour | DeepColour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
-    """Returns how far each two neighbours along an axis are apart, in the channel where they are farthest."""
+    """Returns the differences between neighbours along an axis, in the channel where they are largest."""
     later, earlier = np.delete(values, 0, axis), np.delete(values, -1, axis)
-    if not later.size:  # one pixel wide, or high; OpenCV takes no empty pictures
+    if not later.size:  # one pixel wide or high; OpenCV rejects empty pictures
         return np.zeros(later.shape[:2], np.uint8)
     apart = cv2.absdiff(later, earlier)
     return np.asarray(apart if apart.ndim == 2 else reduce(np.maximum, np.moveaxis(apart, 2, 0)))
 
 
 def nearest_plain(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
-    """Returns the labels with each blended pixel's replaced by that of the nearest other pixel."""
+    """Returns the labels, with that of each blended pixel replaced by that of the nearest other pixel."""
     if not blended.any():
         return labels
     holes = blended.astype(np.uint8)
@@ -314,15 +316,15 @@ def nearest_plain(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H
 def noise_of(
     numbers: Int[np.ndarray, "H W"], solid: Bool[np.ndarray, "H W"], values: Int[np.ndarray, "N C"]
 ) -> Int64[np.ndarray, " N"]:
-    """Returns for each value the one that it is noise of, as lossy compression leaves it; -1 for those that are none.
+    """Returns for each value the one that it is noise of, as left by lossy compression; -1 if it is not noise.
 
-    Noise is hardly another value than a much larger area's, lies beside that, in many pieces, and fills nothing. A few
-    pixels of a hidden object beside another one are none.
+    Noise is close to the value of a much larger area, lies beside it in many pieces, and fills no area. A few pixels of
+    a hidden object beside another one are not noise.
 
     Args:
-        numbers: which of the values each pixel has.
-        solid: where all of the 3x3 pixels around have the same value.
-        values: in all channels.
+        numbers: index of each pixel's value.
+        solid: pixels whose 3x3 neighbourhood has a single value.
+        values: the values in all channels.
     """
     area, filled = (np.bincount(each.ravel(), minlength=len(values)) for each in (numbers, numbers[solid]))
     thin, found = np.flatnonzero((area > 0) & (100 * filled <= area)), np.full(len(values), -1)
@@ -350,7 +352,7 @@ def unpack(colour: int) -> UInt8[np.ndarray, " 3"]:
 
 
 def is_border(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Returns in which places, and channels, the square around a pixel has more than one value."""
+    """Returns where, in each channel, the 3x3 square around a pixel has more than one value."""
     return np.not_equal(cv2.dilate(values, SQUARE), cv2.erode(values, SQUARE)).astype(bool, copy=False)
 
 
@@ -364,12 +366,12 @@ def pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:
 def distinct_colours(
     packed: Int64[np.ndarray, "H W"],
 ) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"], Int64[np.ndarray, "H W"]]:
-    """Returns the packed colours, where each comes first, and the number of each pixel's: np.unique without sorting."""
+    """Returns the packed colours, where each comes first, and each pixel's index: np.unique without sorting."""
     number = np.zeros(1 << 24, np.int64)
     number[packed.ravel()] = 1
     colours = np.flatnonzero(number)
     number[colours] = np.arange(len(colours))
     inverse = number[packed]
     first = np.zeros(len(colours), np.int64)
-    first[inverse.ravel()[::-1]] = np.arange(packed.size)[::-1]  # the last to be written is the first in the picture
+    first[inverse.ravel()[::-1]] = np.arange(packed.size)[::-1]  # backwards, so that the first position is kept
     return colours, first, inverse

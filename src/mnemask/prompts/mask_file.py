@@ -1,8 +1,8 @@
-"""What a mask file says, in whichever of the common ways its author marked the objects.
+"""Reading mask files, in any of the common ways to mark objects.
 
-The ways are told apart by their pixels, since file modes are used interchangeably in practice: ids as palette indices
-or grey levels, black and white, painted colours, a transparent cut-out. A mask that was painted with a soft brush, or
-resized with interpolation, has blended pixels along its edges; read as ids they would become objects of their own.
+These are ids as palette indices or grey levels, black and white, painted colours, and a transparent cut-out. They are
+told apart by their pixels, since file modes are used interchangeably in practice. A mask painted with a soft brush or
+resized with interpolation has blended pixels along its edges, which would become separate objects if read as ids.
 """
 
 import logging
@@ -26,7 +26,7 @@ from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS, is_whole
 
 log = logging.getLogger(__name__)
 
-WIDEST_FRAME = 4  # pixels; a wider one was meant
+WIDEST_FRAME = 4  # pixels; a wider one is intended
 
 
 def read_mask(
@@ -39,23 +39,25 @@ def read_mask(
     """Returns the bool mask of each object marked in an image file, by its id.
 
     Ids are palette indices or grey levels. A thin contour of 255 around the objects is void, as in PASCAL VOC, and
-    belongs to no object; a solid area of 255 is an object beside grey levels, and refused beside small ids, where it
-    may be either. Black and white (also with soft edges) and a transparent cut-out are one object, id 1. Colours get
-    the index they have in the DAVIS palette or, where one of them is not in it, 1, 2, ... as they appear from the top
-    left; the background is what is transparent, else black, else white.
+    belongs to no object; a solid area of 255 is an object among grey levels, and is refused as ambiguous among small
+    ids. Black and white (also with soft edges) and a transparent cut-out are one object, id 1. Colours get their index
+    in the DAVIS palette or, if any of them is not in it, 1, 2, ... in order of appearance from the top left; the
+    background is what is transparent, else black, else white.
 
     Args:
         path: a PNG or any other image.
-        size: height and width of the video; None takes any.
-        antialiased: what to do with a map of ids that has blended edges: "clean" gives each blended pixel to the
-            nearest plain area. Soft edges of black and white or of colours are always cleaned, with a warning.
+        size: height and width of the video; None accepts any.
+        antialiased: what to do with an id map that has blended edges: "error" refuses it, "clean" assigns each blended
+            pixel to the nearest plain area. Soft edges in black and white or in colours are always cleaned, with a
+            warning.
         void: the value that belongs to no object, "none" for no value, or "auto" for a contour of 255.
 
     Raises:
-        MaskError: no such file, not an image, damaged, too large, of another size, ambiguous or without an object.
+        MaskError: the file is missing, not an image, damaged, too large, of another size, ambiguous or without an
+            object.
     """
     if not isinstance(path, str | Path):
-        raise MaskError(f"the mask file is a {type(path).__name__}", "give a path; masks themselves need no reading")
+        raise MaskError(f"the mask file is a {type(path).__name__}", "give a path; masks in memory need no reading")
     if antialiased not in ("error", "clean"):
         raise MaskError(f"antialiased is {antialiased!r:.40}", 'give "error" or "clean"')
     reading = inspect_mask(path, size, void=void)
@@ -63,22 +65,22 @@ def read_mask(
     for note in reading.notes:
         log.info("mask %s: %s", path, note)
     if not reading.ids:
-        raise MaskError(f"mask {path} marks no object", "paint each object in its own value and leave the background 0")
+        raise MaskError(f"mask {path} marks no object", "paint each object with its own value, the background with 0")
     labels = torch.from_numpy(reading.labels)
     return {i: labels == i for i in reading.ids}
 
 
 def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal["error", "clean"]) -> None:
-    """Says that blended edges were cleaned; raises MaskError where they may not be, or for more than can be tracked."""
+    """Warns that blended edges were cleaned; raises MaskError if they may not be, or if there are too many objects."""
     if reading.blended:
-        what = f"mask {path} has {reading.blended} blended pixels along its edges, as antialiasing or resizing leaves"
+        what = f"mask {path} has {reading.blended} blended pixels along its edges, as from antialiasing or resizing"
         if reading.kind == "ids" and antialiased == "error":
             raise MaskError(
-                f"{what}, and they would count as objects",
-                "export it without antialiasing, resize it with nearest neighbour, or let it be cleaned "
+                f"{what}, which would count as objects",
+                "export it without antialiasing, resize it with nearest neighbour, or allow cleaning "
                 '(--clean-masks, antialiased="clean")',
             )
-        log.warning("%s; each was given to the nearest plain area", what)
+        log.warning("%s; each was assigned to the nearest plain area", what)
     if reading.kind == "black and white" and (frame := _frame_width(reading.labels)):
         wide = "1 pixel" if frame == 1 else f"{frame} pixels"
         log.warning("mask %s has a white frame, %s wide, which is part of the object: paint it black", path, wide)
@@ -87,7 +89,7 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
             f"mask {path} marks {len(ids)} objects, more than {MAX_OBJECTS}",
-            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
+            "keep those that you want to track, and check that it is an id map, not a depth map or heat map",
         )
     if len(ids) * height * width > MAX_MASK_BYTES:
         raise MaskError(
@@ -100,13 +102,13 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
 def inspect_mask(
     path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto", cut_out: bool = False
 ) -> MaskReading:
-    """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous.
+    """Returns the labels of a mask file with blended edges cleaned; raises MaskError if they are ambiguous.
 
     Args:
-        path: of the file.
+        path: the file.
         size: height and width that it must have; None for any.
-        void: the value that is no object, "none" for no such value, or "auto", which looks for one.
-        cut_out: whether it shows one object in its own colours, so that only its transparency counts if it has any.
+        void: the value that belongs to no object, "none" for no value, or "auto" to detect it.
+        cut_out: whether it shows one object in its original colours, so that only its transparency counts, if any.
     """
     if void not in ("auto", "none"):
         if not is_whole(void) or not 1 <= void <= MAX_OBJECT_ID:
@@ -122,18 +124,19 @@ def inspect_mask(
     except MaskError as error:
         raise MaskError(f"mask {path} {error.problem}", error.remedy) from None
     if raw.opacity < 1:
-        note = f"what is painted at an opacity of {raw.opacity:.0%} counts as painted"
+        note = f"paint at an opacity of {raw.opacity:.0%} counts as opaque"
         reading = replace(reading, notes=(*reading.notes, note))
     if raw.fractions is not None:
         if reading.kind == "ids" and reading.ids:
             raise MaskError(
-                f"mask {path} has fractions up to {raw.fractions:g} that fill areas, and is no matte of one object",
+                f"mask {path} has areas filled with fractions up to {raw.fractions:g}, so it is not the matte of one "
+                "object",
                 "save whole numbers as ids, or black and white, as 8-bit PNG",
             )
-        note = f"it has fractions from 0 to {raw.fractions:g}, which are read as grey from black to white"
+        note = f"its fractions from 0 to {raw.fractions:g} are read as grey levels from black to white"
         reading = replace(reading, notes=(*reading.notes, note))
     if raw.pages > 1:
-        note = f"the first of its {raw.pages} pictures is read; for masks of several frames give a folder of them"
+        note = f"only the first of its {raw.pages} pictures is read; for masks of several frames give a folder of them"
         reading = replace(reading, notes=(*reading.notes, note))
     return reading
 
@@ -142,8 +145,8 @@ def _read(raw: RawMask, void: Void) -> MaskReading:
     if raw.opacities:
         raise MaskError(
             f"has areas of one colour with several opacities (alpha {', '.join(map(str, raw.opacities[:5]))}), which "
-            "may be objects or the softness of one",
-            "paint each object opaque in a colour of its own, or save the alpha channel as a grey picture",
+            "may be several objects or one soft object",
+            "paint each object opaque in its own colour, or save the alpha channel as a grey image",
         )
     if not raw.opaque.all():
         if not is_painted(raw):
@@ -153,7 +156,7 @@ def _read(raw: RawMask, void: Void) -> MaskReading:
 
 
 def _frame_width(bright: Int32[np.ndarray, "H W"]) -> int:
-    """Returns how many pixels wide a bright frame around the picture is; 0 where there is none, or no thin one."""
+    """Returns the width in pixels of a thin bright frame around the picture; 0 if there is none, or a wider one."""
     inner = bright
     for width in range(min(WIDEST_FRAME, (min(bright.shape) - 1) // 2) + 1):
         share = float(border_of(inner).mean())

@@ -1,4 +1,4 @@
-"""Which frames the masks of a run are for: those of an image, of a folder, or of a file of an annotation tool."""
+"""Assigns masks to frames: those of an image, of a folder, or of an annotation tool's file."""
 
 import logging
 import re
@@ -25,20 +25,20 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
-# What Roboflow makes of 00012.jpg: 00012_jpg.rf.3fa8b1c2.
+# Roboflow renames 00012.jpg to 00012_jpg.rf.3fa8b1c2.
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _THING = r"(?:obj|object|id|inst|instance)?"
 _NUMBERED = re.compile(rf"(?P<frame>.*\d)[_\-. ]+{_THING}[_\-. ]*(?P<number>\d{{1,3}})", re.IGNORECASE)
-_FRAMES_RATHER = 10  # masks of one beginning are hardly as many objects of one frame
-# A number that means a frame: all of the name, behind a word for frames, or written with many digits.
+_FRAMES_RATHER = 10  # masks with the same prefix are hardly that many objects of one frame
+# A number that means a frame: the whole name, after a word for frames, or written with many digits.
 _FRAME_NUMBER = re.compile(r"(?:.*(?:frame|img|image|pic)[_\-. ]*)?\d+|.*\d{3,}", re.IGNORECASE)
 
 
 def folders_of_objects(folder: Path) -> dict[int | None, Path]:
-    """Returns the folders of masks in a folder: itself, or the one of each object where they have ids for names.
+    """Returns the folders of masks in a folder: itself, or one for each object if its subfolders are named by ids.
 
     Raises:
-        MaskError: some have such names and others have not.
+        MaskError: only some of the subfolders are named by ids.
     """
     inside = _given_in(folder)
     by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
@@ -46,15 +46,15 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
         return {None: folder}
     if others := [each.name for each in inside if each.is_dir() and each not in by_id.values()]:
         raise MaskError(
-            f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}), and "
+            f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}) and "
             f"{others[0]!r}, which is not an id",
-            "name each folder by the id of its object, or take it out",
+            "name each folder by the id of its object, or move it elsewhere",
         )
     return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
 
 
 def _given_in(folder: Path) -> list[Path]:
-    """Returns what lies in a folder of masks, by name: neither hidden files nor what a run wrote there."""
+    """Returns the entries of a folder of masks, sorted by name, without hidden files and files that runs wrote."""
     written = Written(folder)
     of_runs = {folder / path.relative_to(folder).parts[0] for path in written.files()}
     return [
@@ -65,14 +65,14 @@ def _given_in(folder: Path) -> list[Path]:
 
 
 def mask_files(folder: Path) -> list[Path]:
-    """Returns the files in a folder of masks that `MaskPlaces` reads, by name.
+    """Returns the files in a folder of masks that `MaskPlaces` reads, sorted by name.
 
     Raises:
-        MaskError: as `list_masks` and `folders_of_objects` do.
+        MaskError: as raised by `list_masks` and `folders_of_objects`.
     """
     holders = list(dict.fromkeys(path.parent for path in annotated_frames(folder)))
-    if holders == [folder]:  # one text for each picture, perhaps in labels/, and one for the names of classes
-        # Those of an export are read as anybody's; the report of a run that went there is none of them.
+    if holders == [folder]:  # a text file for each picture, perhaps in labels/, and one for the class names
+        # Files of an export count like any others, but not the report of a run into this folder.
         report = Written(folder).owns(folder / "report.json")
         texts = sorted(path for place in (folder.glob("*"), (folder / "labels").rglob("*")) for path in place)
         texts = [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml") and path.name[0] != "."]
@@ -81,24 +81,24 @@ def mask_files(folder: Path) -> list[Path]:
 
 
 def list_masks(folder: Path) -> list[Path]:
-    """Returns the images in a folder, by name, or the label maps in files of annotation tools there, or in one file.
+    """Returns the images in a folder, sorted by name, or the label maps of annotation files there or of one such file.
 
     Raises:
-        MaskError: there is none, a file is damaged, or it is a single image, which is of no frame.
+        MaskError: there is none, a file is damaged, or `folder` is a single image, which names no frame.
     """
     if folder.exists() and (inside := annotated_frames(folder)):
         return inside
     if not folder.is_dir():
         what = "is not a file of an annotation tool" if folder.exists() else "does not exist"
         raise MaskError(
-            f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
+            f"{folder} {what}", "give such a file or a folder of masks, or a single image as --at FRAME=FILE"
         )
     files = [path for path in _given_in(folder) if path.is_file()]
     masks = [path for path in files if path.suffix.lower() in _SUFFIXES]
     if not masks:
         if unread := [path.name for path in files if is_unread_picture(path)]:
             raise MaskError(
-                f"folder {folder} holds pictures of a kind that is not read ({listed(unread, 1)})",
+                f"folder {folder} holds images of an unsupported format ({listed(unread, 1)})",
                 "convert them to PNG",
             )
         refuse_nearly_yolo(folder)
@@ -109,19 +109,19 @@ def list_masks(folder: Path) -> list[Path]:
 def match_frames(
     masks: Sequence[Path], names: Sequence[str] | None, num_frames: int | None = None
 ) -> tuple[dict[int, Path], str]:
-    """Returns the mask of each frame that has one, and what was guessed, in words.
+    """Returns the mask of each frame that has one, and a note on what was guessed.
 
-    A mask has the name of its frame, without or with what tools put around it: `00012.png`, `00012.jpg.png`,
-    `00012_mask.png`, `label-00012.png`. Where none has, and for a video file, the last number in its name counts: it is
-    the last number in the name of its frame, or the frame's position from 0.
+    A mask has the name of its frame, with or without affixes that tools add: `00012.png`, `00012.jpg.png`,
+    `00012_mask.png`, `label-00012.png`. If no mask has, and for a video file, masks are matched by the last number in
+    their names: it is the last number in the frame's name, or for a video the frame's index from 0.
 
     Args:
-        masks: files.
-        names: of all frames, without endings, where they are files; None for a video.
-        num_frames: of the video, where it is known.
+        masks: the mask files.
+        names: names of all frames without extensions, if they are files; None for a video.
+        num_frames: number of frames of the video, if known.
 
     Raises:
-        MaskError: if a mask has no frame, or a frame two masks.
+        MaskError: a mask has no frame, or a frame has two masks.
     """
     guessed = ""
     _refuse_numbered_objects(masks, names)
@@ -133,7 +133,7 @@ def match_frames(
     elif names is None:
         found = {path: _number(map_name(path)) for path in masks}
         if 1 in found.values() and 0 not in found.values():
-            guessed = "masks go to frames by their numbers, which count from 0: the first frame has none"
+            guessed = "masks are matched to frames by their numbers, counted from 0: the first frame has no mask"
         if num_frames is not None:
             found = {path: None if i is None or i >= num_frames else i for path, i in found.items()}
     else:
@@ -142,7 +142,7 @@ def match_frames(
             found = _by_number(masks, names)
             path, index = next(iter(found.items()))
             if index is not None:
-                guessed = f"masks go to frames by their numbers: {path.name} to {names[index]}"
+                guessed = f"masks are matched to frames by their numbers: {path.name} to {names[index]}"
     if lost := [path.name for path, index in found.items() if index is None]:
         raise _lost(lost, len(masks), masks[0].parent, names, num_frames)
     matched: dict[int, Path] = {}
@@ -151,14 +151,14 @@ def match_frames(
         if index in matched:
             raise MaskError(
                 f"masks {matched[index].name} and {path.name} are both of frame {index}",
-                "leave one of them, or put all objects of a frame into one file",
+                "remove one of them, or put all objects of a frame into one file",
             )
         matched[index] = path
     return dict(sorted(matched.items())), guessed
 
 
 def mask_of_first(masks: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """Returns the mask of the first of these frames, found as `match_frames` does; None where it has none."""
+    """Returns the mask of the first of these frames, matched as by `match_frames`; None if it has none."""
     found = _by_name(masks, names)
     if all(index is None for index in found.values()):
         found = _by_number(masks, names)
@@ -166,10 +166,10 @@ def mask_of_first(masks: Sequence[Path], names: Sequence[str]) -> Path | None:
 
 
 def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = None) -> int | None:
-    """Returns the frame of the only map in a file of an annotation tool; None where its name has no number to go by.
+    """Returns the frame of the only map in an annotation tool's file; None if its name has no usable number.
 
     Raises:
-        MaskError: its name has a number, and no frame has that.
+        MaskError: its name has a number that no frame has.
     """
     name = map_name(path)
     if names is not None and (index := _by_name([path], names)[path]) is not None:
@@ -181,18 +181,18 @@ def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = 
     except MaskError as error:
         raise MaskError(
             f"the only picture in {path.parent} is called {name!r}, which is not the name or number of a frame",
-            f"say which frame it is of: --at 0={path.parent} for the first",
+            f"give its frame, such as --at 0={path.parent} for the first",
         ) from error
 
 
 def never_annotated(marked: Sequence[bool]) -> bool:
-    """Returns whether empty masks are of frames that nobody came to, and do not say that the objects are gone.
+    """Returns whether empty masks mean frames that nobody annotated, instead of frames where the objects are gone.
 
-    So it is where tools write a mask for every frame: after each that shows something, but for the last mask of all,
-    there are several empty ones.
+    That is so for tools that write a mask for every frame: each mask that shows something, unless it is the very last
+    mask, is followed by several empty ones.
 
     Args:
-        marked: of each mask in the order of the frames, whether it shows anything.
+        marked: whether each mask shows anything, in frame order.
     """
     shown = [at for at, shows in enumerate(marked) if shows]
     ends = [*shown[1:], len(marked)][: len(shown)]
@@ -209,20 +209,20 @@ def _lost(
     else:
         until = "" if num_frames is None else f" to {num_frames - 1}"
         expected = f"the number of a frame, from 0{until}"
-    give = _way_out(folder, f"expected {expected}, so rename or remove them")
-    return MaskError(f"{len(lost)} of {total} masks in {folder} are of no frame: {which}", give)
+    give = _way_out(folder, f"rename them (expected {expected}) or remove them")
+    return MaskError(f"{len(lost)} of {total} masks in {folder} match no frame: {which}", give)
 
 
 def _way_out(folder: Path, else_: str = "give the folder that the masks are in") -> str:
-    """Returns the remedy for a folder of no masks, which may be that of a run."""
+    """Returns the remedy for a folder without masks, which may be the folder of a run."""
     run = folder / "masks"
     return f"give {run}, which a run wrote" if run.is_dir() else else_
 
 
 def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:
-    """Raises MaskError where masks are called after a frame and a number, as 00012_2: that may be an object's.
+    """Raises MaskError if masks are named by a frame and a number, as in 00012_2: the number may be an object's id.
 
-    Of a video's masks, many with one beginning count frames, and so does a number with leading zeros.
+    For a video, the number counts frames if many masks share the prefix, or if it has leading zeros.
     """
     known, asked = set(map(composed, names or ())), {}
     for path in (path for path in masks if not holds_labels(path)):
@@ -240,15 +240,15 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
     path, parts = next(iter(asked.items()))
     frame, number = parts["frame"], parts["number"]
     raise MaskError(
-        f"mask {path.name} is called after frame {frame} and a number, {number}: object {number} of that frame, or "
+        f"mask {path.name} is named by frame {frame} and a number, {number}: object {number} of that frame, or "
         "another frame?",
-        f"put the masks of each object into a folder that is called by its id ({number}/{frame}.png), or all objects "
-        "of a frame into one file; a mask of another frame is called after that alone",
+        f"put the masks of each object into a folder named by its id ({number}/{frame}.png), or all objects of a "
+        "frame into one file; name the mask of another frame by that frame alone",
     )
 
 
 def _looks_like_a_frame(parts: re.Match[str]) -> bool:
-    """Returns whether the first of two numbers is written as frames are, with leading zeros, and the second is not."""
+    """Returns whether the first of two numbers is written like a frame's, with leading zeros, and the second is not."""
     digits, number = _NUMBER.findall(parts["frame"])[-1], parts["number"]
     padded = digits[0] == "0" or parts["frame"].isdecimal()
     return padded and len(digits) > 2 and number[0] != "0" and len(number) < 3
@@ -279,13 +279,13 @@ def _by_number(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | 
 
 
 def _number(name: str) -> int | None:
-    """Returns the last number in a mask's name; None where there is none, or one that no frame has."""
+    """Returns the last number in a mask's name; None if there is none, or it is too large for a frame."""
     digits = _NUMBER.findall(_without_endings(name))
     return int(digits[-1]) if digits and len(digits[-1]) < 10 else None
 
 
 def _without_endings(stem: str) -> str:
-    """Returns 00012 of 00012.jpg, which is what is left of 00012.jpg.png, and of 00012_jpg.rf.3fa8b1c2."""
+    """Returns 00012 for 00012.jpg (the stem of 00012.jpg.png) and for 00012_jpg.rf.3fa8b1c2."""
     while Path(stem).suffix.lower() in _SUFFIXES:
         stem = Path(stem).stem
     return _ROBOFLOW.sub("", stem)
@@ -293,12 +293,12 @@ def _without_endings(stem: str) -> str:
 
 @dataclass(slots=True)
 class MaskPlaces:
-    """The masks that `--mask` gives.
+    """The masks given by `--mask`.
 
     Attributes:
-        places: each with its frame.
-        objects: what objects are called, where a file says so.
-        notes: what was understood and guessed, in words.
+        places: the masks, each with its frame.
+        objects: classes and names of objects by id, if a file has them.
+        notes: sentences that say how the masks were understood and what was guessed.
     """
 
     places: list[At] = field(default_factory=list)
@@ -307,15 +307,15 @@ class MaskPlaces:
 
     @classmethod
     def of(cls, mask: Path, names: Sequence[str] | None, num_frames: int | None) -> "MaskPlaces":
-        """Returns the places of an image, a folder of masks or of one folder for each object, or a tool's file.
+        """Returns the masks of an image, of a folder, of one folder for each object, or of an annotation tool's file.
 
         Args:
-            mask: as the user gave it; an image need not exist.
-            names: of all frames, where they are files.
-            num_frames: of the video, where it is known.
+            mask: the path as given; an image need not exist.
+            names: names of all frames, if they are files.
+            num_frames: number of frames of the video, if known.
 
         Raises:
-            MaskError: masks cannot be read, mark nothing, or are of no frame.
+            MaskError: masks cannot be read, mark nothing, or match no frame.
         """
         inside = annotated_frames(mask) if mask.exists() else []
         found = cls(objects=dict(objects_of(inside[0].parent)) if inside else {})
@@ -333,7 +333,7 @@ class MaskPlaces:
     def _add_only(self, path: Path, frame: int | None) -> None:
         if frame:
             log.warning(
-                "the picture in %s is %s: its masks go to frame %s; frames count from 0",
+                "the picture in %s is called %s: its masks are given to frame %s (counted from 0)",
                 *(path.parent.name, map_name(path), frame),
             )
         self.places.append(At(FIRST_READ if frame is None else frame, None, path))
@@ -341,11 +341,11 @@ class MaskPlaces:
     def _add_folder(
         self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
     ) -> None:
-        """Adds the masks in a folder, or in a file that is like one."""
+        """Adds the masks in a folder, or in a file that holds several."""
         masks_here = list_masks(folder)
         empty = [path for path in masks_here if not is_annotated(path)]
         if len(empty) == len(masks_here):
-            raise MaskError(f"{folder} lists {len(masks_here)} pictures, and marks an object in none", "annotate one")
+            raise MaskError(f"{folder} lists {len(masks_here)} pictures but marks no object in any", "annotate one")
         if empty:
             say_not_annotated(folder, empty, len(masks_here))
         left_out = set(empty)
@@ -354,16 +354,16 @@ class MaskPlaces:
         self.notes += [guessed] if guessed else []
         frames = ", ".join(map(str, list(matched)[:_SHOWN])) + (", ..." if len(matched) > _SHOWN else "")
         of_object = "" if object_id is None else f" of object {object_id}"
-        self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
+        self.notes.append(f"{len(matched)} masks{of_object} in {folder}, for frames {frames}")
         self.places += [At(frame, object_id, path) for frame, path in matched.items()]
 
 
 def say_not_annotated(folder: Path, empty: Sequence[Path], total: int) -> None:
-    """Warns that empty masks are not taken to say that objects are gone."""
+    """Warns that empty masks are not taken to mean that objects are gone."""
     names = [map_name(path) for path in empty]
     which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
     log.warning(
-        "%s of %s masks in %s are empty (%s): they are taken for frames that nobody has annotated, so objects are "
-        "followed through them; where objects are gone, say --remove FRAME:ID",
+        "%s of %s masks in %s are empty (%s): they are taken for frames that nobody annotated, so objects are "
+        "tracked through them; where objects are gone, give --remove FRAME:ID",
         *(len(empty), total, folder, which),
     )

@@ -1,4 +1,4 @@
-"""Parsers of what is typed on the command line."""
+"""Parsers for the values of command-line options."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -9,7 +9,7 @@ from mnemask.errors import InputError, MaskError
 from mnemask.prompts.mask_reading import Void
 from mnemask.types import MAX_OBJECT_ID, ObjectInfo, check_object_id
 
-# Python refuses to read numbers of thousands of digits, and no frame has ten.
+# Python refuses to parse numbers of thousands of digits, and no frame number has ten.
 _REMOVE = re.compile(r" *(\d{1,9}) *: *(\d{1,9}) *")
 _OBJECT = re.compile(r" *(\d{1,9}) *= *(.*[^ :].*)")
 _AT = re.compile(r" *(\d{1,9}) *(?:: *(\d{1,9}) *)?=(.+)", re.DOTALL)
@@ -18,21 +18,21 @@ _CLICK = re.compile(
 )
 
 
-FIRST_READ = -1  # the number of the frame that is read first, until it comes
+FIRST_READ = -1  # stands for the number of the first frame read until that frame arrives
 
 
 def in_words(frame: int) -> str:
-    """Returns a frame in words."""
+    """Returns a frame as messages name it."""
     return "the first frame" if frame == FIRST_READ else f"frame {frame}"
 
 
 def typed(frame: int) -> str:
-    """Returns a frame as it is typed in --at, with a word for one that nobody knows yet."""
+    """Returns a frame as it is written in --at: its number, or "FRAME" for the first frame read."""
     return "FRAME" if frame == FIRST_READ else str(frame)
 
 
 class At(NamedTuple):
-    """A mask for one frame: its number, the one object it shows (None: the file says), and the file."""
+    """A mask for one frame: the frame's number, the id of its only object (None: as in the file), and the file."""
 
     frame: int
     object_id: int | None
@@ -55,14 +55,14 @@ def parse_at(text: str) -> At:
     if found is None:
         raise MaskError(
             f"{text[:60]!r} is not FRAME=MASK or FRAME:ID=MASK, such as 240=dog.png or 240:2=dog.png",
-            "frames count from 0",
+            "count frames from 0",
         )
     frame, object_id, path = found.groups()
     return At(int(frame), None if object_id is None else check_object_id(int(object_id)), Path(path))
 
 
 class ClickAt(NamedTuple):
-    """A click on an object, or beside it where `positive` is False, in pixels of a frame; None is the first one."""
+    """A click on an object, or off it if `positive` is False, in pixels; frame None is the first frame read."""
 
     frame: int | None
     object_id: int
@@ -72,11 +72,11 @@ class ClickAt(NamedTuple):
 
 
 def parse_click(text: str, positive: bool = True) -> ClickAt:
-    """Returns the click of "ID=X,Y", in the first frame, or of "FRAME:ID=X,Y".
+    """Returns the click of "ID=X,Y" (in the first frame) or "FRAME:ID=X,Y".
 
     Args:
-        text: as typed.
-        positive: whether it is on the object.
+        text: the value as typed.
+        positive: whether the click is on the object.
 
     Raises:
         MaskError: for anything else.
@@ -106,10 +106,10 @@ def parse_remove(text: str) -> tuple[int, int]:
 
 
 def parse_objects(texts: Iterable[str]) -> dict[int, ObjectInfo]:
-    """Returns the names of objects, by id, from "ID=CLASS" or "ID=CLASS:NAME" for each.
+    """Returns the classes and names of objects by id, each from "ID=CLASS" or "ID=CLASS:NAME".
 
     Raises:
-        InputError: for anything else, or an id that is named twice.
+        InputError: for anything else, or an id given twice.
         ObjectIdError: if an id is not from 1 to 65535.
     """
     infos: dict[int, ObjectInfo] = {}
@@ -122,17 +122,17 @@ def parse_objects(texts: Iterable[str]) -> dict[int, ObjectInfo]:
         object_id = check_object_id(int(found[1]))
         if object_id in infos:
             raise InputError(
-                f"object {object_id} is called {str(infos[object_id])!r} and {found[2]!r}", "leave one of them out"
+                f"object {object_id} is called both {str(infos[object_id])!r} and {found[2]!r}", "remove one of them"
             )
         infos[object_id] = ObjectInfo.parse(found[2])
     return infos
 
 
 def refuse_unknown(named: Iterable[int], known: Collection[int]) -> None:
-    """Raises InputError if an object is named that is never given."""
+    """Raises InputError if a class is given for an object that has no prompt."""
     if unknown := sorted(set(named) - set(known)):
         there = ", ".join(map(str, sorted(known))) or "none"
-        raise InputError(f"object {unknown[0]} has a class but no prompt", f"objects with prompts are {there}")
+        raise InputError(f"object {unknown[0]} has a class but no prompt", f"name objects with prompts ({there})")
 
 
 def parse_void(text: str) -> Void:
@@ -143,6 +143,6 @@ def parse_void(text: str) -> Void:
         return "none"
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_OBJECT_ID:
         raise MaskError(
-            f"void {text[:60]!r} is neither a value from 1 to {MAX_OBJECT_ID}, nor none, nor auto", "such as 255"
+            f"void {text[:60]!r} is not a value from 1 to {MAX_OBJECT_ID}, none or auto", "give a value such as 255"
         )
     return int(text[:9])

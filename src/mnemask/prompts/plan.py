@@ -1,4 +1,4 @@
-"""Everything that a run is told about its objects, read and checked as a whole before its first frame is computed."""
+"""All prompts of a run, read and checked together before its first frame is computed."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def _is_cut_out(path: Path, object_id: int | None) -> bool:
-    """Returns whether a file lies in the folder of its object, as `--format rgba` leaves cut-outs in their colours."""
+    """Returns whether a file is in a folder named by its object's id, as `--format rgba` writes colour cut-outs."""
     return path.parent.name == str(object_id)
 
 
@@ -48,13 +48,13 @@ def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> Input
     """Returns the error for a prompt beyond the video's last frame; `about`: the length is an estimate."""
     frames = f"about {num_frames} frames" if about else f"{num_frames} frames"
     return InputError(
-        f"masks are given for frame {frame} but the video has {frames} (they count from 0)",
-        "correct the --at, --remove, --click or name of a mask that says so",
+        f"masks are given for frame {frame} but the video has {frames} (counted from 0)",
+        "correct the --at, --remove or --click option, or the mask's file name",
     )
 
 
 class _Overlap(NamedTuple):
-    """How many pixels a mask file shares with those given before it for the same frame; `nothing_left`: of a label."""
+    """Pixels that a mask file shares with earlier ones of its frame; `nothing_left`: a label is covered entirely."""
 
     file: MarkedFile
     pixels: int
@@ -62,10 +62,10 @@ class _Overlap(NamedTuple):
 
 
 def _overlaps(read: Sequence[tuple[MarkedFile, UInt16[np.ndarray, "_ _"]]]) -> Iterator[_Overlap]:
-    """Yields the overlaps of the files of one frame, in the order in which they are given."""
+    """Yields the overlaps between the files of one frame, in the order given."""
     taken = np.zeros(read[0][0].size, bool)
     for file, labels in read:
-        if file.size == taken.shape:  # another size is refused once the frame's is known
+        if file.size == taken.shape:  # other sizes are refused once the frame's size is known
             shared = np.where(taken, labels, 0)
             if shared.any():
                 left = np.unique(labels[~taken])
@@ -74,26 +74,26 @@ def _overlaps(read: Sequence[tuple[MarkedFile, UInt16[np.ndarray, "_ _"]]]) -> I
 
 
 def _say_overlaps(overlaps: Sequence[_Overlap]) -> None:
-    """Warns of masks that overlap; raises MaskError where nothing is left of one, which no tracker takes."""
+    """Warns about masks that overlap; raises MaskError where one is covered entirely, as no tracker accepts that."""
     for file, pixels, nothing_left in overlaps:
         if nothing_left:
             raise MaskError(
-                f"mask {file.path} has an object in {in_words(file.frame)} of which nothing is left, since masks given "
-                f"before it cover {pixels} of its pixels, and the first given wins",
-                "give it before them, or cut it out of them",
+                f"an object of mask {file.path} in {in_words(file.frame)} is covered entirely: {pixels} pixels of the "
+                "mask belong to masks given before it, and the first mask wins",
+                "give it before them, or cut its area out of them",
             )
     if overlaps:
         file, pixels, _ = overlaps[0]
         frames = len({each.file.frame for each in overlaps})
         log.warning(
-            "masks overlap in %s, first %s in %s, which shares %d pixels with those before it: the first given wins",
+            "masks overlap in %s, first %s in %s, which shares %d pixels with earlier masks: the first mask wins",
             *("1 frame" if frames == 1 else f"{frames} frames", file.path, in_words(file.frame), pixels),
         )
 
 
 @dataclass(slots=True)
 class _FramePrompts:
-    """What is given for one frame: files with the id of each label, objects pointed at, and objects that are gone."""
+    """The prompts of one frame: files with the id of each label, objects with a box or clicks, and objects gone."""
 
     files: list[tuple[MarkedFile, dict[int, int]]] = field(default_factory=list)
     pointed: dict[int, PointPrompt] = field(default_factory=dict)
@@ -108,36 +108,35 @@ class _FramePrompts:
 class PromptPlan:
     """The masks to give at each frame, as `Tracker.step` takes them.
 
-    All files are read at once, so that what is wrong with the last of them is said before the first frame, and again
-    when their frame comes, so that they need not be held.
+    All files are read at the start, so that errors in any of them are reported before the first frame, and again when
+    their frame comes, so that they need not be kept in memory.
 
     Args:
-        mask: file with the masks of the first frame, or folder of masks of any frames; or folder of one folder for each
-            object, named by its id.
+        mask: a file with the masks of the first frame; a folder of masks of any frames; or a folder with one such
+            folder for each object, named by its id.
         boxes: "x,y,w,h" around objects in the first frame; they get the lowest ids that its masks leave free.
         later: "FRAME=MASK" or "FRAME:ID=MASK" for objects that appear later, or corrections. A mask that is all
-            background says that the object, or all of them, are gone.
-        clean: whether blended edges in a map of ids are given to the nearest object, not refused.
-        clicks: "ID=X,Y" or "FRAME:ID=X,Y" on objects. A mask or a box of the same object in that frame is corrected.
-        not_clicks: likewise, beside the objects.
-        removed: "FRAME:ID", the object is forgotten from that frame on.
+            background means that the object, or without an ID every object, is gone.
+        clean: whether blended edge pixels in an id map are assigned to the nearest object instead of refused.
+        clicks: "ID=X,Y" or "FRAME:ID=X,Y" on objects; they correct a mask or box of the same object in that frame.
+        not_clicks: the same, for clicks off the objects.
+        removed: "FRAME:ID"; the object is removed from that frame on.
         box_format: "xywh" or "xyxy".
-        void: what belongs to no object in mask files, see `read_mask`.
-        names: of the frames, without endings, where the video is a folder of images: masks of a folder go by them.
-        num_frames: of the video, where it is known.
-        known: the objects that are tracked before the first frame.
-        objects: "ID=CLASS" or "ID=CLASS:NAME", what objects are called.
-        begins_later: whether reading begins at a later frame than the first: what is given without a frame is of the
-            one that is read first, whichever that is. The same holds without it where frame 0 is damaged or dropped,
-            unless something is given for frame 0 by its number.
+        void: the value in mask files that belongs to no object, see `read_mask`.
+        names: names of the frames without extensions, for a folder of images; masks in a folder are matched by them.
+        num_frames: number of frames of the video, if known.
+        known: ids of the objects that are tracked before the first frame.
+        objects: classes and names of objects, as "ID=CLASS" or "ID=CLASS:NAME".
+        begins_later: whether reading starts after the video's first frame; prompts without a frame then apply to the
+            first frame read. They also do if frame 0 is damaged or dropped, unless a prompt names frame 0 by number.
 
     Attributes:
-        notes: what was understood and guessed, in words.
-        objects: what objects are called, by id.
+        notes: sentences that say how the prompts were understood and what was guessed.
+        objects: classes and names of the objects, by id.
 
     Raises:
-        MaskError: for whatever cannot be read or done.
-        InputError: an object is named that nothing is given for.
+        MaskError: a prompt cannot be read or applied.
+        InputError: an object has a class but no prompt.
     """
 
     def __init__(
@@ -188,7 +187,7 @@ class PromptPlan:
         self.objects = {object_id: said[object_id] for object_id in said if object_id in self._ids.known}
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
-        """Returns the masks that are known in a frame, None for the objects that are gone."""
+        """Returns the masks given for a frame by object id, None for objects that are gone."""
         if not self._begun:
             self._begin(frame.index)
         if self._size is None:
@@ -209,7 +208,7 @@ class PromptPlan:
         return found | self._finder.find(frame, prompts.pointed, found)
 
     def prepare(self, model: STCN) -> None:
-        """Looks at frames with clicks and boxes by a model's key encoder; without it, boxes are found by colour.
+        """Segments boxes and clicks with a model's key encoder from now on; before, boxes are segmented by colour.
 
         Raises:
             CheckpointError: there are clicks, and no click head for this model.
@@ -218,7 +217,7 @@ class PromptPlan:
             self.notes += self._finder.prepare(model, clicks=bool(self.clicks))
 
     def preview(self, frame: Frame, given: Mapping[int, Bool[Tensor, "H W"] | None]) -> bytes:
-        """Returns a PNG of a frame with what was selected in it: masks, ids, boxes and clicks."""
+        """Returns a PNG of a frame with its prompts: masks, ids, boxes and clicks."""
         masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
         clicks = [click for click in self.clicks if click.frame == frame.index]
         return draw_preview(frame, masks, self._boxes, clicks)
@@ -234,32 +233,32 @@ class PromptPlan:
         return {frame: prompts.given for frame, prompts in self._by_frame.items()}
 
     def say_notes(self) -> None:
-        """Logs what was understood and guessed."""
+        """Logs the notes."""
         for note in self.notes:
             log.info("%s", note)
 
     def skip(self, position: int) -> None:
-        """Leaves out what is given for frames before this one, which are done."""
+        """Drops the prompts of frames before `position`, which are done."""
         self._by_frame = {frame: prompts for frame, prompts in self._by_frame.items() if frame >= position}
         self._begun = True
         self.notes.clear()
 
     def check_sizes(self, frame: Frame) -> None:
-        """Raises MaskError if any mask has another size than a frame of the video, or any click lies outside."""
+        """Raises MaskError if a mask differs in size from the video's frames, or a click lies outside them."""
         self._size = frame.size
         if is_wide(frame.pixel_aspect) and (self.boxes or self.clicks):
             log.warning(
-                "the video's pixels are shown %s:%s wide: boxes and clicks count those that are stored, %s across and "
-                "%s down, and not those on the screen",
+                "the video's pixels have an aspect ratio of %s:%s: give boxes and clicks in stored pixels (%s across, "
+                "%s down), not in pixels of the screen",
                 *(frame.pixel_aspect.numerator, frame.pixel_aspect.denominator, frame.size[1], frame.size[0]),
             )
         for file in (file for prompts in self._by_frame.values() for file, _ in prompts.files):
             if frame.pixel_aspect != 1 and file.is_as_shown(frame):
                 raise MaskError(
-                    f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
-                    f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
-                    f"{frame.size[1]}x{frame.size[0]}",
-                    "resize it to that with nearest neighbour",
+                    f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels have an "
+                    f"aspect ratio of {frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} and its frames "
+                    f"are stored as {frame.size[1]}x{frame.size[0]}",
+                    "resize the mask to that with nearest neighbour",
                 )
         for prompts in self._by_frame.values():
             for file in (file for file, _ in prompts.files if file.size != frame.size):
@@ -268,12 +267,12 @@ class PromptPlan:
                 check_clicks(how.on, how.beside, frame.size)
 
     def check_all_given(self, num_frames: int) -> None:
-        """Raises InputError if the video ended before a frame that something was given for."""
+        """Raises InputError if the video ended before a frame that has prompts."""
         if self._by_frame:
             raise beyond_the_end(min(self._by_frame), num_frames)
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
-        """Returns all mask files with their frames, in the order of the frames."""
+        """Returns all mask files with their frames, in frame order."""
         places = list(self.later)
         if self.mask is not None:
             found = MaskPlaces.of(self.mask, names, num_frames)
@@ -288,7 +287,7 @@ class PromptPlan:
         return sorted(places, key=lambda at: at.frame)
 
     def _read(self, places: Sequence[At]) -> None:
-        """Reads all files once, and tells which objects come and go at which frame."""
+        """Reads all files once, and works out which objects appear and disappear at which frame."""
         files = []
         overlaps: list[_Overlap] = []
         for _, places_here in groupby(places, key=lambda at: at.frame):
@@ -307,7 +306,7 @@ class PromptPlan:
         alone = not (self._known or self.later or self.boxes or self.clicks)
         if given and not any(file.labels for file in given) and (alone or given[0].path == self.mask):
             raise MaskError(
-                f"mask {self.mask} marks no object", "paint each object in its own value and leave the background 0"
+                f"mask {self.mask} marks no object", "paint each object with its own value and leave the background 0"
             )
         for folder in dict.fromkeys(file.path.parent for file in given):
             here = [file for file in given if file.path.parent == folder]
@@ -326,18 +325,18 @@ class PromptPlan:
         self.notes += self._ids.notes
 
     def _prompts_of(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _FramePrompts:
-        """Returns the prompts of a frame; `alive`, the objects tracked before it, becomes those after it."""
+        """Returns the prompts of a frame; updates `alive` from the objects tracked before it to those after it."""
         prompts = _FramePrompts()
         marked = [file for file in files if file.labels]
-        for file in sorted(marked, key=lambda file: not file.names_its_ids):  # before colours get the ids that are left
+        for file in sorted(marked, key=lambda file: not file.names_its_ids):  # first; colours get the ids left over
             if len(alive) > 1 and file.object_id is None and file.kind in ("black and white", "transparency"):
                 self._refuse_unnamed(file, sorted(alive))
             ids = self._ids.ids_of(file)
             if both := sorted({*prompts.given} & {*ids.values()}):
                 raise MaskError(
-                    f"mask {file.path} marks object {both[0]} in {in_words(frame)}, and so does another mask given for "
-                    "it",
-                    f"give each object an id of its own, such as --at {typed(frame)}:{both[0] + 1}={file.path.name} "
+                    f"mask {file.path} marks object {both[0]} in {in_words(frame)}, and so does another mask for that "
+                    "frame",
+                    f"give each object its own id, such as --at {typed(frame)}:{both[0] + 1}={file.path.name} "
                     "(black and white is id 1)",
                 )
             prompts.files.append((file, ids))
@@ -354,12 +353,12 @@ class PromptPlan:
         if len(alive) > MAX_OBJECTS:
             raise MaskError(
                 f"from {in_words(frame)} on, {len(alive)} objects would be tracked at once, more than {MAX_OBJECTS}",
-                "remove others first (--remove), or track some of them in a run of their own",
+                "remove others first (--remove), or track some of them in a separate run",
             )
         return prompts
 
     def _add_clicks(self, frame: int, prompts: _FramePrompts) -> None:
-        """Adds the clicks in a frame, each object's with the box or mask that they correct."""
+        """Adds the clicks in a frame, joined per object with the box or mask that they correct."""
         shown = prompts.given
         here = [click for click in self.clicks if click.frame == frame]
         for object_id in dict.fromkeys(click.object_id for click in here):
@@ -370,14 +369,14 @@ class PromptPlan:
             )
             if not on and object_id not in shown:
                 raise MaskError(
-                    f"object {object_id} has clicks beside it but none on it, no box and no mask in {in_words(frame)}",
+                    f"object {object_id} has clicks off it but none on it, no box and no mask in {in_words(frame)}",
                     f"add --click {object_id}=X,Y on it",
                 )
             prompts.pointed[object_id] = replace(prompts.pointed.get(object_id, PointPrompt()), on=on, beside=beside)
             self._ids.known.add(object_id)
-            also = ", which correct what was given" if object_id in shown else ""
+            also = ", which correct its mask or box" if object_id in shown else ""
             count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
-            self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} beside it' if beside else ''}{also}")
+            self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} off it' if beside else ''}{also}")
 
     def _gone(self, frame: int, files: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
@@ -388,56 +387,56 @@ class PromptPlan:
             gone |= here
             if here:
                 said, why = ", ".join(map(str, sorted(here))), "says so" if file.gone else "is empty"
-                since = f"since {file.path.name} {why}"
-                self.notes.append(f"{in_words(frame)}: gone from here on are objects {said}, {since}")
+                since = f"because {file.path.name} {why}"
+                self.notes.append(f"{in_words(frame)}: objects {said} are gone from here on, {since}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
                 f"object {unknown[0]} is to be removed at frame {frame} but is not tracked there",
-                f"tracked are {there}",
+                f"remove one that is tracked ({there})",
             )
         if both := sorted(gone & {*given}):
             raise MaskError(
-                f"object {both[0]} is given and removed at frame {frame}",
-                "leave one out, or remove it one frame earlier",
+                f"object {both[0]} is both given and removed at frame {frame}",
+                "drop one of the two, or remove the object one frame earlier",
             )
         return gone
 
     def _refuse_unnamed(self, file: MarkedFile, known: Sequence[int]) -> None:
-        """Raises InputError if a later mask shows one of several objects, or a new one, and does not say which."""
+        """Raises InputError unless it is clear which of several objects, or whether a new one, a later mask shows."""
         if self._ids.says_white(file):
             return
         last, name, at = known[-1], file.path.name, typed(file.frame)
         kind = "black and white" if file.kind == "black and white" else "a cut-out"
         raise InputError(
             f"mask {file.path} for {in_words(file.frame)} is {kind} and does not say which object it shows",
-            f"before it there are {', '.join(map(str, known))}: write --at {at}:{last}={name} to correct "
-            f"object {last}, --at {at}:{last + 1}={name} for a new one",
+            f"objects {', '.join(map(str, known))} are tracked there: write --at {at}:{last}={name} to correct "
+            f"object {last}, or --at {at}:{last + 1}={name} for a new one",
         )
 
     def _begin(self, first: int) -> None:
-        """Lets what is given without a frame count for the one that is read first, where that is a later one.
+        """Moves prompts without a frame to the first frame read, where that is not frame 0.
 
         Raises:
-            MaskError: something is given for a frame before one that reading was to begin at, or for that one twice.
+            MaskError: masks are given for a frame before the first one read, or twice for that one.
         """
         self._begun = True
         if not self._begins_later:
             if self._names_first or first == 0 or [frame for frame in self._by_frame if frame <= first] != [0]:
                 return
-            log.warning("frame 0 did not come: what is given for the first frame is taken for frame %d", first)
+            log.warning("frame 0 is missing: prompts for the first frame are applied to frame %d", first)
         begin = self._by_frame.pop(self._first, None)
         self.clicks = [click._replace(frame=first) if click.frame == self._first else click for click in self.clicks]
         self._first = first
         if begin is not None and first in self._by_frame:
             raise MaskError(
-                f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
+                f"frame {first} is the first frame read, and both --mask and --at give masks for it", "give one of them"
             )
         if self._begins_later and (early := [frame for frame in self._by_frame if frame < first]):
             raise MaskError(
-                f"masks are given for frame {early[0]}, and the first that is read is {first}",
-                "begin there (--start), or give masks of later frames; a single image, a box, and a click without a "
-                "frame are of the first that is read",
+                f"masks are given for frame {early[0]}, and the first frame read is {first}",
+                "start there (--start), or give masks of later frames; a single image, a box, and a click without a "
+                "frame apply to the first frame read",
             )
         if begin is not None:
             self._by_frame[first] = begin

@@ -1,4 +1,4 @@
-"""What was selected in a frame, drawn for the person who selected it, before hours are computed with it."""
+"""A picture of a frame's prompts, to check them before a run of hours."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ from mnemask.prompts.box import Box
 from mnemask.prompts.parse import ClickAt
 from mnemask.types import Frame
 
-TEXT_SHARE = 0.05  # of the short side: the height of an id
+TEXT_SHARE = 0.05  # height of an id, as a share of the short side
 FONT_HEIGHT = 22  # pixels of FONT_HERSHEY_SIMPLEX at scale 1
-SHORTEST_SIDE = 240  # smaller frames are shown larger, or ids would hide what they name
+SHORTEST_SIDE = 240  # smaller frames are enlarged, or ids would hide their objects
 
 
 def draw_preview(
@@ -23,13 +23,13 @@ def draw_preview(
     boxes: Mapping[int, Box],
     clicks: Sequence[ClickAt] = (),
 ) -> bytes:
-    """Returns a PNG of the frame with each object tinted, outlined and named by its id, boxes and clicks as given.
+    """Returns a PNG of the frame with each object tinted, outlined and labelled with its id, and boxes and clicks.
 
     Args:
-        frame: that the masks are of.
-        masks: by object id; where two overlap, the first wins, as in `Tracker.step`.
-        boxes: by the id of the object that was found in each.
-        clicks: in this frame; diamonds on objects, crosses beside them.
+        frame: the frame of the masks.
+        masks: masks by object id; where two overlap, the first wins, as in `Tracker.step`.
+        boxes: boxes by the id of their object.
+        clicks: clicks in this frame; drawn as diamonds on objects, as crosses off them.
     """
     labels = np.zeros(frame.size, np.int32)
     for object_id, mask in masks.items():
@@ -51,7 +51,7 @@ def draw_preview(
     for object_id in masks:
         _name(picture, str(object_id), _zoomed(labels == object_id, zoom), scale)
     if not masks:
-        _write(picture, "no object is given in this frame", (round(8 * scale), round(30 * scale)), scale)
+        _write(picture, "no prompts in this frame", (round(8 * scale), round(30 * scale)), scale)
     _, png = cv2.imencode(".png", picture[..., ::-1])
     return png.tobytes()
 

@@ -1,4 +1,4 @@
-"""First masks from less than a mask: boxes and clicks, by a model or by colour; polygons; and strokes."""
+"""Masks from boxes and clicks (by a model or by colour), polygons and strokes."""
 
 import logging
 import operator
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 Points = Sequence[Sequence[int | float]]
 
-# Measured on 64 boxes of photographs and video, mean overlap: 0.54 for the box itself, 0.70 for plain GrabCut, 0.74
-# with the smoothing and the sure core below. More pixels or rounds changed less than 0.01 and took twice as long.
+# Mean overlap measured on 64 boxes of photographs and video: 0.54 for the box itself, 0.70 for plain GrabCut, 0.74
+# with the smoothing and sure core below. More pixels or rounds changed it by less than 0.01 and took twice as long.
 WORKING_SIDE = 320
 ROUNDS = 3
 SMOOTHING = 30.0
-SURROUNDINGS = 0.5  # of the box's size, on each side: what the background looks like
+SURROUNDINGS = 0.5  # of the box's size on each side, to learn the background from
 SURE_CORE = 0.2  # of the box's size
 SMALLEST_SHARE = 0.01  # of the box; below, GrabCut took everything for background
 STRAY_SHARE = 0.1  # of the largest piece
 HOLE_SHARE = 0.05  # of the mask
-BARELY_MORE = 1.5  # times the area of the strokes: GrabCut took nearly all around them for background
-STROKE_REACH = 0.15  # of the strokes' extent: how far around them the object is looked for first
+BARELY_MORE = 1.5  # times the area of the strokes; below, GrabCut took nearly everything around them for background
+STROKE_REACH = 0.15  # of the strokes' extent: distance around them within which the object is expected at first
 
 
 def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor, "H W"]:
@@ -41,12 +41,12 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
 
     Args:
         image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3].
-        box: x, y, width and height in pixels, such as a Box. What lies outside the image is cut off, with a warning; so
-            is said of a mask that looks wrong: one that fills its box, or a thin rest of what is in it.
+        box: x, y, width and height in pixels, such as a Box. Parts outside the image are cut off, with a warning; a
+            warning is also logged if the mask looks wrong: it nearly fills the box, or only a small part of it.
 
     Raises:
-        MaskError: the box is empty, mostly outside the image or all of it, looks like x1, y1, x2, y2, or nothing in it
-            stands out.
+        MaskError: the box is empty, lies mostly outside the image or covers all of it, looks like x1, y1, x2, y2, or
+            nothing in it stands out.
     """
     rgb = _rgb(image)
     inside, doubts = clip_box(Box.of(box), (rgb.shape[0], rgb.shape[1]))
@@ -69,14 +69,14 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
 
 
 def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """Returns the mask of a polygon, its outline included; where it overlaps itself an even number of times is outside.
+    """Returns the mask of a polygon, including its outline; self-overlaps are filled by the even-odd rule.
 
     Args:
-        points: x, y of at least three corners in pixels. What lies outside the image is cut off.
+        points: x, y of at least three corners in pixels. Parts outside the image are cut off.
         size: height and width of the image.
 
     Raises:
-        MaskError: too few points, or none of the polygon is in the image.
+        MaskError: there are too few points, or the polygon lies entirely outside the image.
     """
     corners = _pixels(points)
     if len(corners) < 3:
@@ -86,36 +86,36 @@ def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H 
     except (TypeError, ValueError):
         height = width = 0
     if height < 1 or width < 1:
-        raise MaskError(f"size {size!r:.40} is not that of an image", "give its height and width in pixels")
+        raise MaskError(f"size {size!r:.40} is not an image size", "give the height and width in pixels")
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [corners], 1)
     if not mask.any():
-        raise MaskError(f"the polygon lies outside the image of {width}x{height} pixels", "give x, y from its top left")
+        raise MaskError(f"the polygon lies outside the image of {width}x{height} pixels", "give x, y from the top left")
     return torch.from_numpy(mask.astype(bool))
 
 
 def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) -> dict[int, Bool[Tensor, "H W"]]:
     """Returns the mask of each object that strokes were drawn on, found by its colours (GrabCut). Deterministic.
 
-    Only what hangs together with an object's strokes belongs to it, and no two masks overlap.
+    Only regions connected to an object's strokes belong to it, and no two masks overlap.
 
     Args:
         image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3].
-        strokes: by object id the lines drawn on it, each a list of x, y in pixels; under 0 those on the background, if
-            there are any.
+        strokes: lines drawn on each object, by object id, each a list of x, y in pixels; optional lines on the
+            background under id 0.
 
     Raises:
-        MaskError: an object has no stroke within the image or its strokes lie on those of others, or none was named.
-        ObjectIdError: an id is impossible.
+        MaskError: an object has no stroke inside the image, its strokes lie on those of others, or there is no object.
+        ObjectIdError: an id is not a whole number from 1 to 65535.
     """
     rgb = _rgb(image)
     if not isinstance(strokes, Mapping):
-        raise MaskError(f"strokes are a {type(strokes).__name__}", "expected a list of lines by object id, {1: [line]}")
+        raise MaskError(f"strokes are a {type(strokes).__name__}", "give a list of lines by object id, {1: [line]}")
     given = {i: lines for i, lines in strokes.items() if i != 0 or (lines is not None and len(lines))}
     drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in given.items()}
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
-        raise MaskError("no stroke was given on an object", "draw at least one on each")
+        raise MaskError("no strokes on an object are given", "draw at least one on each object")
     nothing = np.zeros(rgb.shape[:2], bool)
     apart = {object_id: sum((drawn[o] for o in drawn if o != object_id), nothing) for object_id in objects}
     masks = {object_id: _around_strokes(rgb, drawn[object_id], apart[object_id]) for object_id in objects}
@@ -127,7 +127,7 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
             raise MaskError(f"the strokes of object {object_id} lie on those of others", "draw them apart")
         if mask.sum() < BARELY_MORE * drawn[object_id].sum():
             log.warning(
-                "the mask of object %d is hardly more than its strokes; draw them across all of it, or click on it",
+                "the mask of object %d is hardly larger than its strokes; draw them across all of it, or click on it",
                 object_id,
             )
     return {object_id: torch.from_numpy(mask) for object_id, mask in found.items()}
@@ -142,7 +142,7 @@ def _around_strokes(
         max(0, rows[0] - extent) : rows[-1] + extent + 1, max(0, columns[0] - extent) : columns[-1] + extent + 1
     ]
     distance = _distance_to(own[window])
-    reach = min(STROKE_REACH * extent, float(np.median(distance)))  # of long strokes too, something is background
+    reach = min(STROKE_REACH * extent, float(np.median(distance)))  # leaves background around long strokes too
     hints = np.where(distance < reach, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     hints[others[window]] = cv2.GC_BGD
     hints[own[window]] = cv2.GC_FGD
@@ -155,7 +155,7 @@ def _around_strokes(
 
 
 def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], hints: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the foreground, computed at `WORKING_SIDE`: edges are soft there anyway, and time grows with the area."""
+    """Returns the foreground, computed at `WORKING_SIDE`: edges are soft anyway, and time grows with the area."""
     height, width = hints.shape
     scale = min(1.0, WORKING_SIDE / max(height, width))
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -163,9 +163,9 @@ def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], hints: UInt8[np.ndarray, "H W"]) 
     small = cv2.bilateralFilter(small, 5, SMOOTHING, 3)  # texture would split the colour models
     state = cv2.resize(hints, small_size, interpolation=cv2.INTER_NEAREST)
     if len(np.unique(state % 2)) < 2:  # the hints for foreground are odd, those for background even
-        raise MaskError("there is too little of the object or of the background to tell them apart", "give a mask")
+        raise MaskError("there is too little object or background to tell them apart", "give a mask")
     cv2.setRNGSeed(0)
-    whole = (0, 0, *small_size)  # not looked at: the hints say what is where
+    whole = (0, 0, *small_size)  # ignored: GrabCut starts from the hints
     cv2.grabCut(small, state, whole, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
     foreground = ((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)).astype(np.uint8)
     found: Bool[np.ndarray, "H W"] = cv2.resize(foreground * 255, (width, height)) > 127
@@ -180,7 +180,7 @@ def _without_strays(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def _fill_holes(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the mask without its small holes; larger ones, as in a mug's handle, are meant."""
+    """Returns the mask with its small holes filled; larger ones, as in a mug's handle, are part of the shape."""
     gaps, areas = pieces_of(~mask, connectivity=4)
     small = areas <= HOLE_SHARE * mask.sum()
     small[0] = False  # the mask itself
@@ -198,7 +198,7 @@ def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Boo
     thickness = max(2, max(size) // 200)
     for line in () if lines is None else lines:
         points = _pixels(line)
-        points = np.repeat(points, 2 if len(points) == 1 else 1, axis=0)  # one point alone would draw nothing
+        points = np.repeat(points, 2 if len(points) == 1 else 1, axis=0)  # a single point would draw nothing
         cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=thickness)
     if not drawn.any():
         raise MaskError(
@@ -213,11 +213,11 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     except (TypeError, ValueError, OverflowError):
         array = np.zeros((1, 1))
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
-        raise MaskError(f"{points!r:.60} are not points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
+        raise MaskError(f"{points!r:.60} are not points", "give a list of x, y in pixels, [(x, y), (x, y)]")
     array = array.reshape(-1, 2)
     if not (inside := np.all(np.abs(array) < 2**20, axis=1)).all():  # NaN is not less than anything
         wrong = tuple(array[~inside][0].tolist())
-        raise MaskError(f"point {wrong} is not a position in an image", "expected x, y in pixels")
+        raise MaskError(f"point {wrong} is not a position in an image", "give x, y in pixels")
     return np.round(array).astype(np.int32)
 
 
@@ -227,12 +227,12 @@ def _rgb(image: Picture) -> UInt8[np.ndarray, "H W 3"]:
 
 @dataclass(frozen=True, slots=True)
 class PointPrompt:
-    """How one object of a frame is pointed at.
+    """The box and clicks of one object in a frame.
 
     Attributes:
-        box: around it.
-        on: places on it.
-        beside: places beside it.
+        box: the box around it, or None.
+        on: clicks on it.
+        beside: clicks off it.
     """
 
     box: Box | None = None
@@ -241,47 +241,47 @@ class PointPrompt:
 
     @property
     def clicks(self) -> int:
-        """How many there are."""
+        """The number of clicks."""
         return len(self.on) + len(self.beside)
 
 
 class PromptSegmenter:
-    """Finds objects; until `prepare` it knows no model, and finds what is in boxes by colour (GrabCut)."""
+    """Segments objects from boxes and clicks; until `prepare`, from boxes only, by colour (GrabCut)."""
 
     def __init__(self) -> None:
         self._segmenter: ClickSegmenter | None = None
 
     def prepare(self, model: STCN, *, clicks: bool) -> list[str]:
-        """Looks by a model's key encoder from now on; returns what must be said of it.
+        """Uses a model's key encoder from now on; returns notes for the user.
 
         Args:
-            model: that encodes the frames.
-            clicks: whether there are clicks, which nothing but a click head can read.
+            model: the model that encodes the frames.
+            clicks: whether there are clicks, which only a click head can use.
 
         Raises:
-            CheckpointError: there are clicks, and no click head for this model.
+            CheckpointError: there are clicks, but no click head for this model.
         """
         try:
             self._segmenter = ClickSegmenter(model)
         except CheckpointError:
             if clicks:
                 raise
-            return ["there is no click head for this model, so what is in a box is found by its colours"]
+            return ["there is no click head for this model, so boxes are segmented by colour"]
         return []
 
     def find(
         self, frame: Frame, pointed: Mapping[int, PointPrompt], marked: Mapping[int, Bool[Tensor, "H W"] | None]
     ) -> dict[int, Bool[Tensor, "H W"]]:
-        """Returns the mask of each object that is pointed at in a frame.
+        """Returns the mask of each object with a box or clicks in a frame.
 
         Args:
-            frame: that they are in.
-            pointed: how, by object id.
+            frame: the frame.
+            pointed: box and clicks of each object, by id.
             marked: masks of the same frame, which clicks correct.
 
         Raises:
-            MaskError: nothing was found of one, or its box cannot be right.
-            InputError: there are clicks, and no model to look at the frame.
+            MaskError: nothing was found of an object, or its box cannot be right.
+            InputError: there are clicks, but no model to segment them.
         """
         if not pointed:
             return {}
@@ -292,7 +292,7 @@ class PromptSegmenter:
             masks[object_id] = mask = session.mask(how.on, how.beside, how.box, marked.get(object_id))
             if not bool(mask.any()):
                 raise MaskError(
-                    f"nothing was found of object {object_id} in frame {frame.index} where its clicks or box are",
+                    f"object {object_id} was not found at its clicks or box in frame {frame.index}",
                     "click on the middle of it, or give a mask",
                 )
             if how.box is not None and not how.clicks:
@@ -303,5 +303,5 @@ class PromptSegmenter:
 
 def _by_colour(frame: Frame, how: PointPrompt) -> Bool[Tensor, "H W"]:
     if how.box is None or how.clicks:
-        raise InputError("clicks need a model to look at the frame", "call prepare(model) first")
+        raise InputError("clicks need a model to encode the frame", "call prepare(model) first")
     return mask_from_box(frame, how.box)
