@@ -95,6 +95,7 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
         (["--mask", "first.png", "--at", "99=later.png"], "frame 99 but the video has 8 frames"),
         (["--mask", "first.png", "--at", "7=gone.png"], "gone.png does not exist"),
         (["--mask", "first.png", "--void", "white"], "void 'white'"),
+        (["--mask", "first.png", "--void", "000000255999"], "void '000000255999'"),
         (["--box", "40,20,70,50"], "--box-format xyxy"),
         (["--box", "70,20,40,50", "--box-format", "xyxy"], "give x2 > x1"),
         (["--box", "-60,20,70,30"], "outside the image of 96x64 pixels"),

@@ -115,6 +115,9 @@ def test_a_comment_may_be_in_quotes_or_indented(folder):
     found = read(folder, '"# of Monday, second camera",\nvideo,mask\n  # street.mp4,first.png\nstreet.mp4,first.png\n')
     assert [clip.line for clip in found.clips] == [4]
     assert not faults(found)
+    found = read(folder, "  # day; night; dusk\nvideo,mask\nstreet.mp4,first.png\n")
+    assert [clip.line for clip in found.clips] == [3]
+    assert not faults(found)
 
 
 def test_lines_that_are_no_json_are_told_apart(folder):

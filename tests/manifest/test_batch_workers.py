@@ -11,7 +11,7 @@ import pytest
 from stub_worker import begun, check_that_a_stop_saves_and_begins_nothing, clips_of, states
 
 from mnemask.errors import MnemaskError
-from mnemask.manifest.local import LocalWorkers
+from mnemask.manifest.local import LocalWorkers, _gpu_of
 from mnemask.manifest.run import Begun, Said, Setup, run_batch
 from mnemask.manifest.schedule import Retries
 
@@ -28,6 +28,13 @@ def test_a_clip_that_fails_stops_no_other(tmp_path):
     assert "ZeroDivisionError" in outcomes["c"].problem
     assert sorted(begun(tmp_path)) == ["a", "b", "c", "d"]
     assert outcomes["a"].facts["threads"] == 1
+
+
+def test_workers_take_turns_on_the_gpus_that_the_batch_itself_sees(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [_gpu_of(worker, 2) for worker in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
+    assert [_gpu_of(worker, 2) for worker in range(3)] == ["2", "3", "2"]
 
 
 def test_a_killed_worker_is_replaced_and_its_clip_done_again(tmp_path):
@@ -67,7 +74,7 @@ DRIVER = """
 import sys
 sys.path[:0] = sys.argv[1:2]
 from stub_worker import clips_of
-from mnemask.manifest.local import LocalWorkers
+from mnemask.manifest.local import LocalWorkers, _gpu_of
 from mnemask.manifest.run import Setup, run_batch
 if __name__ == "__main__":
     setup = Setup("stub_worker:open_stub", {"folder": sys.argv[2]})

@@ -298,7 +298,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
-    head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
+    head = next((line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")), "")
     delimiter = max(",;\t", key=head.count)  # spreadsheets write semicolons in countries with decimal commas
     text = re.sub(r"^[ \t]*#.*$", "", text.replace("\0", "�"), flags=re.MULTILINE)  # comments may hold any quotes
     # Spaces after a quoted value, which spreadsheets accept.

@@ -95,7 +95,7 @@ class LocalWorkers:
         # Not forked: torch's threads and CUDA do not survive a fork.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        gpu = str(number % self._num_gpus) if self._num_gpus and self._setup.gpus else None
+        gpu = _gpu_of(number, self._num_gpus) if self._num_gpus and self._setup.gpus else None
         process = context.Process(target=_serve, args=(theirs, self._setup, gpu), name=f"mnemask-worker-{number}")
         process.start()
         theirs.close()  # or the end of the process would go unnoticed
@@ -217,6 +217,12 @@ class PipeControl:
         except (EOFError, OSError):
             self._why = "the end of the batch"
         self.clips.put(None)
+
+
+def _gpu_of(worker: int, num_gpus: int) -> str:
+    """Returns which GPU a worker sees: in turn, those that this process sees."""
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (seen or [str(gpu) for gpu in range(num_gpus)])[worker % num_gpus].strip()
 
 
 def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:

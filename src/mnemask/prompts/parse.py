@@ -141,8 +141,8 @@ def parse_void(text: str) -> Void:
         return "auto"
     if text == "none":
         return "none"
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_OBJECT_ID:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_OBJECT_ID:
         raise MaskError(
             f"void {text[:60]!r} is not a value from 1 to {MAX_OBJECT_ID}, none or auto", "give a value such as 255"
         )
-    return int(text[:9])
+    return int(text)
