@@ -422,10 +422,10 @@ def test_patience_doubles_its_steps_up_to_a_limit_and_ends_on_time():
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("file", {"live": True}, r"live \(--live\); that is for cameras"),
-        ("file", {"reconnect": 5.0}, r"reconnect \(--reconnect\); that is for cameras and addresses"),
+        ("file", {"live": True}, r"live \(--live\); this option is for cameras"),
+        ("file", {"reconnect": 5.0}, r"reconnect \(--reconnect\); this option is for cameras and addresses"),
         ("folder", {"reconnect": 5.0}, "reconnect"),
-        ("image", {"follow": True}, r"follow \(--follow\); that is for video files and folders"),
+        ("image", {"follow": True}, r"follow \(--follow\); this option is for video files and folders"),
         ("pipe", {"follow": True}, "follow"),
         ("file", {"on_corrupt": "ignore"}, "one of stop, skip, hold"),
         ("file", {"reconnect": -1.0}, "number of seconds"),

@@ -93,7 +93,7 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
         has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
-        raise FrameError(f"{position} is not in {name!r}, which has {has}", "give a position in the video")
+        raise FrameError(f"{name!r} has {has}, so {position} is outside it", "give a position in the video")
 
 
 def refuse_time(position: Position | None, name: str) -> None:
