@@ -48,7 +48,7 @@ class StreamParameters:
         pixel_format: FFmpeg's name of the pixel format.
         pixel_aspect: width of a pixel divided by its height, as shown, such as "16/11".
         colours: meaning of the stored values.
-        ticks_per_second: unit of the presentation times.
+        ticks_per_second: resolution of the presentation times.
         period: duration of the last picture, in ticks.
     """
 
@@ -73,6 +73,7 @@ class StreamParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Codec:
     """How pictures are encoded.
 
     Attributes:
@@ -95,8 +96,8 @@ class StreamParameters:
     tag: str = ""
 
     @property
+    def is_matroska(self) -> bool:
         """Whether the container stores ticks as milliseconds."""
-        """Whether the container counts ticks as milliseconds."""
         return self.growing_suffix != "nut"
 
     def encoder(self, parameters: StreamParameters) -> VideoCodecContext:
@@ -118,7 +119,7 @@ class StreamParameters:
         return stream
 
     def _options_for(self, parameters: StreamParameters) -> dict[str, str]:
-        # FFV1 of level 3 cuts a picture into two or more slices side by side, which one column of pixels cannot be.
+        # FFV1 of level 3 cuts a picture into two or more slices side by side, impossible with one column of pixels.
         return {"level": "1"} if self.name == "ffv1" and parameters.width == 1 else dict(self.options)
 
     def path(self, folder: Path, name: str, number: int) -> Path:
