@@ -57,7 +57,7 @@ class Owner:
 
     @property
     def is_local(self) -> bool:
-        """Whether the process runs, or ran, in the current boot of this machine; always False on Windows."""
+        """Whether the process runs, or ran, on this machine since its last boot; always False on Windows."""
         return (self.host, self.boot) == (socket.gethostname(), _boot()) and os.name != "nt"
 
     def is_alive(self, silent: float) -> bool:

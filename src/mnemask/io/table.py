@@ -162,7 +162,7 @@ class ObjectTable:
         return [f"{moved:.2f}", f"{areas[0] / areas[1]:.4f}", iou]
 
     def looks(self) -> dict[int, dict[str, Any]]:
-        """Returns, by id, an object's number of frames tracked and seen, where it is lost or doubtful, and a sentence."""
+        """Returns, by id, an object's number of frames tracked and seen, where it is lost or doubtful, and a text."""
         return {object_id: look.told() for object_id, look in self._looks.items()}
 
     def resume_state(self) -> ResumeState:
