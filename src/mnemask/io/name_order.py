@@ -338,7 +338,7 @@ def _within_a_run(stem: str, begin: int) -> bool:
 
 
 def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
-    """Returns the prefixes after which a minus is a sign, being empty or with numbers that pass 0, and doubts."""
+    """Returns the prefixes after which a minus is a sign: empty ones and those with numbers that pass 0; and doubts."""
     slots: dict[str, _Slot] = defaultdict(_Slot)
     for stem in stems:
         for number in re.finditer(r"\d+", stem):

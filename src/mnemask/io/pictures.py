@@ -229,7 +229,7 @@ class Source(Protocol):
         name: short name for messages and file names.
         num_frames: number of frames, as the source states it; None if it does not.
         frames_per_second: average frame rate; None if there is none.
-        repeatable: whether the same frames come when it is opened again.
+        repeatable: whether opening it again yields the same frames.
         facts: what else is known beforehand.
     """
 

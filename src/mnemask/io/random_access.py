@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
 AHEAD = 24  # frames that are decoded in sequence, which is cheaper than seeking
-MOST_HELD = 100  # frames between one that cannot be decoded and the good one that may replace it, at most
+MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
 
 
 class FrameAccess:

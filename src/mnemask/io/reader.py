@@ -144,7 +144,7 @@ class VideoReader:
         num_frames: expected number of frames of an iteration, as the source states; None if it does not.
         frames_per_second: average frame rate; None for images and if unknown.
         live: as given.
-        repeatable: whether the same frames come when it is read again, also later and elsewhere.
+        repeatable: whether reading it again, also later and elsewhere, yields the same frames.
         total: number of frames of the whole source, as it states; None if it does not.
         last: the frame to stop before, as far as the source states its length; `total` if `stop` is a time and the
             frame rate varies; None if the source does not state its length.

@@ -184,7 +184,7 @@ class EncodedVideo:
         return None if levels == Levels() else levels
 
     def close(self) -> None:
-        """Closes the file or connection, unless pictures are being read, which closes it at the end."""
+        """Closes the file or connection, unless pictures are being read: that closes it at the end."""
         if self._container is not None:
             with self._closing(self._container):
                 self._container = None

@@ -299,7 +299,7 @@ def appearance_of(masks: Masks, object_id: int) -> Appearance:
 
 
 def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-    """Returns how doubtful each frame of an object is, from 0 to 1; 0 where nothing is known.
+    """Returns how doubtful each frame of an object is, from 0 to 1; 0 in frames that have not been tracked.
 
     Args:
         columns: the fields of `Confidence` for each frame.
