@@ -303,7 +303,7 @@ def test_a_connection_that_does_not_come_back_is_given_up_after_the_stated_time(
 
 
 def test_a_connection_that_always_breaks_at_the_same_place_is_given_up(video_file, noise, serve):
-    with refusal(FrameError, "come"):
+    with refusal(FrameError, "reconnect"):
         list(VideoReader(serve(video_file("clip.mkv", noise).read_bytes(), [0.5]), reconnect=1.0))
 
 
