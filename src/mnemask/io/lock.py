@@ -171,7 +171,7 @@ class OutputLock:
         except OSError as error:
             raise OutputError(
                 f"{str(self._folder)!r} cannot be written to ({error.strerror})",
-                "give a folder that you own, on a disk with free space",
+                "give a folder that you own, on a disk with enough room",
             ) from error
         finally:
             with suppress(OSError):
