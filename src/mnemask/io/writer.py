@@ -168,7 +168,8 @@ class MaskWriter:
     matte   OUT/matte.mp4       white where the objects are; needs the frame
     green   OUT/green.mp4       the objects before a plain colour; needs the frame
     table   OUT/table.csv       no masks: where each object is in each frame, and how sure that is
-    ======= =================== ==============================================================
+    ======= =================== =====================================================================
+
     Example:
         >>> import tempfile, torch
         >>> labels = torch.tensor([[0, 1]], dtype=torch.int32)
