@@ -316,7 +316,7 @@ def test_a_connection_that_does_not_come_back_is_given_up_after_the_stated_time(
 
 
 def test_a_connection_that_always_breaks_at_the_same_place_is_given_up(video_file, noise, serve):
-    with refusal(FrameError, "come"):
+    with refusal(FrameError, "reconnect"):
         list(VideoReader(serve(video_file("clip.mkv", noise).read_bytes(), [0.5]), reconnect=1.0))
 
 
@@ -435,10 +435,10 @@ def test_patience_doubles_its_steps_up_to_a_limit_and_ends_on_time():
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("file", {"live": True}, r"live \(--live\); that is for cameras"),
-        ("file", {"reconnect": 5.0}, r"reconnect \(--reconnect\); that is for cameras and addresses"),
+        ("file", {"live": True}, r"live \(--live\); this option is for cameras"),
+        ("file", {"reconnect": 5.0}, r"reconnect \(--reconnect\); this option is for cameras and addresses"),
         ("folder", {"reconnect": 5.0}, "reconnect"),
-        ("image", {"follow": True}, r"follow \(--follow\); that is for video files and folders"),
+        ("image", {"follow": True}, r"follow \(--follow\); this option is for video files and folders"),
         ("pipe", {"follow": True}, "follow"),
         ("file", {"on_corrupt": "ignore"}, "one of stop, skip, hold"),
         ("file", {"reconnect": -1.0}, "number of seconds"),

@@ -87,7 +87,7 @@ def test_a_minus_before_numbers_that_do_not_go_through_zero_separates_and_that_i
 
 
 def test_a_minus_that_may_also_separate_is_said():
-    assert "taken for a sign" in NameOrder.of(["t-3", "t-2", "t-1", "t0"]).doubts[0]
+    assert "read as a sign" in NameOrder.of(["t-3", "t-2", "t-1", "t0"]).doubts[0]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_going_through_a_video_the_last_good_picture_stands_in_for_damaged_frame
             assert torch.equal(seen[9].image, good[1])
             assert seen[8].seconds == pytest.approx(0.32)
             assert seen[8].name == "00008"
-        assert "frame 7 stands in" in caplog.text
+        assert "frame 7 takes its place" in caplog.text
         path.write_bytes(whole)
         frames.forget()
         assert frames[8].index == 8

@@ -619,7 +619,7 @@ def test_pixels_that_are_not_square_are_told_and_turn_with_the_picture(tmp_path,
         container.mux(stream.encode(None))
     reader = VideoReader(path)
     assert reader.facts.pixel_aspect == Fraction(16, 11)
-    assert reader.facts.about == ("pixels are shown 16:11 wide",)
+    assert reader.facts.about == ("pixel aspect ratio 16:11",)
     assert not replace(reader.facts, pixel_aspect=Fraction(427, 428)).about, "that is how encoders round"
     assert [frame.pixel_aspect for frame in reader] == 2 * [Fraction(11, 16) if turned else Fraction(16, 11)]
 

@@ -31,7 +31,7 @@ def test_numbers_that_yolo_does_not_write_so_are_named_with_their_line(tmp_path,
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/00000.txt").write_text(f"{before}{line}\n")
     (tmp_path / "images/00000.txt").unlink()
-    with refusal(MaskError, f"line {2 if before else 1} of .*00000.txt", line[:9], "with points"):
+    with refusal(MaskError, f"line {2 if before else 1} of .*00000.txt", line[:9], "with decimal points"):
         PromptPlan(tmp_path, [], [], False)
 
 

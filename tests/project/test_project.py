@@ -151,7 +151,7 @@ def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, c
     with mm.Project.create(tmp_path / "project", folder, compact, size=min(SIZE)) as project:
         cat = track_first(project, clip[2])
         assert project.known().all()
-        assert "frame 8 stands in" in caplog.text
+        assert "frame 8 takes its place" in caplog.text
         assert overlap(project.labels(9) == cat, project.labels(8) == cat) > 0.9
         for mask_format in ("png", "ffv1", "green"):
             export_project(project, tmp_path / mask_format, mask_format=mask_format)

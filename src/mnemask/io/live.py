@@ -1,4 +1,4 @@
-"""Pictures as they come: waiting with patience, reading ahead, the newest of a live source, a camera."""
+"""Live sources: retries with backoff, reading ahead, the newest frame only, and cameras."""
 
 import logging
 import sys
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 class Backoff:
-    """Exponential backoff: at most `seconds` since the last success; ends at once when interrupted.
+    """Exponential backoff that gives up after `seconds` without a success, or at once when interrupted.
 
     Args:
-        seconds: in all; 0 waits never.
-        interrupted: ends each wait when set.
-        first: the first step in seconds.
-        longest: no step is longer.
+        seconds: total time to wait without a success; 0 never waits.
+        interrupted: event that ends each wait when set.
+        first: first step, in seconds.
+        longest: upper limit of a step, in seconds.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Backoff:
         self._deadline: float | None = None
 
     def wait(self) -> bool:
-        """Returns after the next step whether to try again; the last try is when the time is over."""
+        """Waits for the next step and returns whether to try again; the last try comes when the time is up."""
         now = time.monotonic()
         if self._deadline is None:
             self._deadline = now + self.seconds
@@ -54,23 +54,23 @@ class Backoff:
         return True
 
     def succeeded(self) -> None:
-        """Starts anew: what was waited for came."""
+        """Resets the step and the deadline after a success."""
         self._step, self._deadline = self._first, None
 
 
 def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """Yields the same items in the same order, up to `depth` of them made ahead of time in one background thread.
+    """Yields the items of an iterable in order, up to `depth` of them computed ahead in one background thread.
 
-    What the iterable raises is raised here, in its place. When the caller stops early, the thread ends and the iterable
-    is closed before control returns; one that has a method `interrupt` is told by it first. Nothing runs before the
-    first item is asked for.
+    Exceptions of the iterable are raised here, in place of the item. When the caller stops early, the thread ends and
+    the iterable is closed before control returns; an iterable with a method `interrupt` is interrupted first. Nothing
+    runs before the first item is requested.
 
     Example:
         >>> list(prefetch(range(3)))
         [0, 1, 2]
     """
     if depth < 1:
-        raise ValueError(f"depth is {depth}; expected 1 or more items to make ahead")
+        raise ValueError(f"depth is {depth}; expected 1 or more items to read ahead")
     iterator = iter(iterable)
     end = object()
     ahead: deque[Future[T | object]] = deque()
@@ -81,7 +81,7 @@ def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
             ahead.append(executor.submit(next, iterator, end))
             yield item  # type: ignore[misc]  # T, since it is not the end
     finally:
-        # What waits for a camera or a growing file would keep us waiting too.
+        # A thread that waits for a camera or a growing file would block the shutdown.
         interrupt = getattr(iterable, "interrupt", None)
         if interrupt is not None:
             interrupt()
@@ -92,10 +92,10 @@ def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
 
 
 def latest_frame(pictures: Pictures, log: EventLog, interrupt: Callable[[], None]) -> Pictures:
-    """Yields the first picture and then, each time, the newest; one that came and went meanwhile is noted as dropped.
+    """Yields the first picture and then always the newest; pictures that are overtaken are noted as dropped.
 
-    The first is never dropped, since masks are given for it. One background thread takes what the source gives, and
-    keeps one picture. It ends, with `interrupt` called, before this iterator does.
+    The first is never dropped, since masks are given for it. One background thread reads the source and keeps one
+    picture. It ends, after a call of `interrupt`, before this iterator does.
     """
     slot = _Slot(log)
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-live")
@@ -112,7 +112,7 @@ def latest_frame(pictures: Pictures, log: EventLog, interrupt: Callable[[], None
 
 
 class _Slot:
-    """Room for one picture between the thread that makes them and the one that uses them."""
+    """A buffer for one picture between the thread that reads pictures and the one that uses them."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -133,7 +133,7 @@ class _Slot:
                     self._changed.notify_all()
 
     def take(self) -> Picture | Damaged | None:
-        """Returns the picture when there is one; None at the end."""
+        """Waits for a picture and returns it; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._picture is not None or self._ended)
             picture, self._picture = self._picture, None
@@ -153,12 +153,12 @@ class _Slot:
 
 
 class Camera:
-    """Pictures of the camera with this number, as fast as it gives them; ends when the reader stops.
+    """The pictures of a camera, as fast as it delivers them, until the reader stops.
 
     Args:
-        number: counted from 0.
-        backoff: for how long to try again when it gives nothing; None for not at all.
-        log: where reconnects are noted.
+        number: the camera's number, counted from 0.
+        backoff: how long to retry when the camera delivers nothing; None never retries.
+        log: log in which reconnects are noted.
     """
 
     num_frames = None
@@ -172,17 +172,17 @@ class Camera:
         self._log = log or EventLog()
         # Another thread may close the camera while one waits for a picture.
         self._lock = threading.Lock()
-        # OpenCV takes a C int; a number that is none belongs to no camera.
+        # OpenCV takes a C int; no camera has a number beyond that range.
         if abs(number) >= 2**31 or not (device := self._open()).isOpened():
             raise FrameError(
                 f"camera {number} cannot be opened",
-                "expected the number of a connected camera that no other program uses, counted from 0",
+                "give the number of a connected camera that no other program uses, counted from 0",
             )
         self._device = device
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the camera's pictures, with times counted from the first; the first `start` are thrown away."""
+        """Yields the camera's pictures, timed from the first one; the first `start` are discarded."""
         began = None
         for index, picture in enumerate(self._arriving()):
             now = time.monotonic()
@@ -192,13 +192,13 @@ class Camera:
                 yield Picture(torch.from_numpy(rgb).permute(2, 0, 1), index, seconds=now - began, name="")
 
     def close(self) -> None:
-        """Switches the camera off."""
+        """Releases the camera."""
         with self._lock:
             self._device.release()
 
     def _open(self) -> cv2.VideoCapture:
-        # OpenCV reports each of its ways to fail on stderr; one sentence says enough. 4 and 5 are silenced in their
-        # own ways.
+        # OpenCV reports every backend that fails on stderr; one error message is enough. Versions 4 and 5 are silenced
+        # differently.
         set_level: Callable[[int], int] = (
             cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
         )
@@ -217,14 +217,15 @@ class Camera:
         for index in range(sys.maxsize):
             while (picture := self._read()) is None:
                 if not lost:
-                    logger.warning("%s gave no picture after %d frames", self.name, index)
+                    logger.warning("%s delivered no picture after %d frames", self.name, index)
                 lost = True
                 if self._backoff is None or not self._backoff.wait():
                     if self._backoff is not None and self._backoff.interrupted.is_set():
                         return
                     waited = f" within {self._backoff.seconds:g} s" if self._backoff is not None else ""
                     raise FrameError(
-                        f"{self.name} gave no picture after {index} frames{waited}", "check that it is still connected"
+                        f"{self.name} delivered no picture after {index} frames{waited}",
+                        "check that it is still connected",
                     )
                 self.close()
                 self._device = self._open()

@@ -1,8 +1,8 @@
-"""One writer for each output folder: a second run is refused at once, and the lock of a dead one is taken over.
+"""One writer per output folder: a second run is refused at once, and the lock of a dead process is taken over.
 
-The lock is a file in the folder, so that it also works where several machines share a disk. It names the process by its
-number, host, boot and start, so that a number that the system gave away again is not taken for the owner; for a process
-of another machine, which cannot be looked up, the owner touches the file every `BEAT` seconds.
+The lock is a file in the folder, so that it also works where several machines share a disk. It identifies the process
+by its PID, host, boot and start time, so that a reused PID is not mistaken for the owner. Since a process on another
+machine cannot be looked up, the owner touches the file every `BEAT` seconds.
 """
 
 import json
@@ -21,7 +21,7 @@ from mnemask.io.atomic import make_folder
 
 LOCK = ".mnemask-lock"
 BEAT, STALE = 15.0, 120.0
-"""Seconds between two signs of life, and after which a silent process of another machine is taken for dead."""
+"""Heartbeat interval, and silence after which a process on another machine is presumed dead, in seconds."""
 
 _held: dict[tuple[int, int], "OutputLock"] = {}
 _registry = threading.Lock()
@@ -32,13 +32,13 @@ class Owner:
     """The process that writes to a folder.
 
     Attributes:
-        pid: its number.
+        pid: the process id.
         host: the machine's name.
-        boot: which boot of the machine, and which of its spaces of process numbers; empty where that is unknown.
-        began: when the process was started, as the system counts it; empty where that is unknown.
-        since: when it locked the folder, ISO 8601.
-        token: of this lock alone.
-        inode: of the lock file; another one if the folder was copied, and the lock with it.
+        boot: the machine's boot and PID namespace; empty if unknown.
+        began: the start time of the process, as the system counts it; empty if unknown.
+        since: the time at which it locked the folder, ISO 8601.
+        token: unique id of this lock.
+        inode: inode of the lock file; it differs if the folder was copied, and the lock with it.
     """
 
     pid: int
@@ -51,20 +51,20 @@ class Owner:
 
     @classmethod
     def me(cls, inode: int) -> "Owner":
-        """Returns this process."""
+        """Returns the owner for this process."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), _boot(), _began(os.getpid()) or "", now, uuid.uuid4().hex, inode)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is, or was, a process of this machine since it was switched on."""
+        """Whether the process runs, or ran, on this machine since its last boot; always False on Windows."""
         return (self.host, self.boot) == (socket.gethostname(), _boot()) and os.name != "nt"
 
     def is_alive(self, silent: float) -> bool:
-        """Returns whether the process still runs.
+        """Returns whether the process is still running.
 
         Args:
-            silent: seconds since its last sign of life.
+            silent: seconds since its last heartbeat.
         """
         if not self.is_local:
             return silent < STALE
@@ -83,19 +83,19 @@ class Owner:
 
 
 class FolderInUseError(OutputError):
-    """Another run writes to the folder, which is free again when that ends or is found to be dead."""
+    """Another run writes to the folder, which becomes free when that run ends or is found to be dead."""
 
 
 class OutputLock:
-    """Keeps all other writers out of a folder while it is entered.
+    """Context manager that keeps all other writers out of a folder.
 
     Args:
-        folder: made if missing, and removed again if it is still empty at the end.
-        again: whether the thread that holds it may enter it once more.
+        folder: the folder, created if missing, and removed again if it is still empty at the end.
+        again: whether the thread that holds the lock may enter it again.
 
     Raises:
-        FolderInUseError: when entered: another run uses the folder.
-        OutputError: when entered: it cannot be written to.
+        FolderInUseError: on entry, if another run uses the folder.
+        OutputError: on entry, if the folder cannot be written to.
     """
 
     def __init__(self, folder: str | Path, *, again: bool = True) -> None:
@@ -108,7 +108,7 @@ class OutputLock:
         self._thread = 0
 
     def __enter__(self) -> "OutputLock":
-        # The method of Path raises for names that no folder can have.
+        # Path.exists raises for names that no folder can have.
         self._made = [each for each in (self._folder, *self._folder.parents) if not os.path.exists(each)]  # noqa: PTH110
         make_folder(self._folder)
         state = self._folder.stat()
@@ -120,7 +120,7 @@ class OutputLock:
                 return self
             self._acquire()
             self._thread = threading.get_ident()
-            # While it is open, also a file system without lasting inodes keeps the one that is noted in it.
+            # While it is open, even a file system without stable inodes keeps the one that is recorded in it.
             self._open = os.open(self._path, os.O_RDONLY)
             _held[self._key] = self
         threading.Thread(target=self._beat, name="mnemask-lock", daemon=True).start()
@@ -142,13 +142,13 @@ class OutputLock:
                 folder.rmdir()
 
     def check(self) -> None:
-        """Raises OutputError if another run has taken the folder over, as it may after a long sleep of this one."""
+        """Raises OutputError if another run has taken the folder over, as can happen after a long sleep of this one."""
         if self._outer is not None:
             self._outer.check()
         elif not self._is_mine():
             raise OutputError(
                 f"{str(self._folder)!r} is no longer locked by this run, which was silent for too long",
-                "another one may write there, so look what it holds, and go on with --resume",
+                "another one may write there, so check what it holds, and continue with --resume",
             )
 
     def _acquire(self) -> None:
@@ -161,9 +161,9 @@ class OutputLock:
             while not _place(temporary, self._path):
                 found = _read(self._path)
                 if found is None and not self._path.is_symlink():
-                    continue  # it was released just now
+                    continue  # it has just been released
                 if found is None:
-                    raise OutputError(f"{str(self._path)!r} is a link that leads nowhere", "remove it")
+                    raise OutputError(f"{str(self._path)!r} is a dangling symbolic link", "remove it")
                 if _is_alive(found, now):
                     raise _in_use(self._folder, found[0])
                 self._take_over(temporary, me, found[0])
@@ -171,7 +171,7 @@ class OutputLock:
         except OSError as error:
             raise OutputError(
                 f"{str(self._folder)!r} cannot be written to ({error.strerror})",
-                "give a folder that you own, on a disk with room",
+                "give a folder that you own, on a disk with enough room",
             ) from error
         finally:
             with suppress(OSError):
@@ -179,13 +179,13 @@ class OutputLock:
         self.token = me.token
 
     def _take_over(self, temporary: Path, me: Owner, dead: Owner | None) -> None:
-        """Puts the new lock in place of the dead one's, unless another process is doing so or has done it."""
+        """Replaces a dead owner's lock with the new one, unless another process is doing so or has done so."""
         guard = self._folder / f"{LOCK}.taking"
         while not _place(temporary, guard):
             taker = _read(guard)
             if taker is not None and _is_alive(taker, time.time()):
                 raise _in_use(self._folder, taker[0])
-            guard.unlink(missing_ok=True)  # of a process that died while it took over
+            guard.unlink(missing_ok=True)  # left by a process that died while taking over
         taker = _read(guard)
         if taker is None or taker[0] is None or taker[0].token != me.token:
             raise _in_use(self._folder, None)
@@ -207,7 +207,7 @@ class OutputLock:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            with suppress(OSError):  # a disk that is away for a while
+            with suppress(OSError):  # the disk may be temporarily unavailable
                 if not self._is_mine():
                     return
                 os.utime(self._path)
@@ -220,15 +220,15 @@ def _in_use(folder: Path, owner: Owner | None) -> FolderInUseError:
         )
     remedy = "wait for it to end, or give another folder"
     if owner.is_local and owner.pid == os.getpid():
-        remedy = "that is this program, so close what it has open there first"
+        remedy = "close what this program has open there first"
     if not owner.is_local:
-        remedy += f" (a process that is gone is noticed after {STALE:.0f} s)"
+        remedy += f" (a dead process is detected after {STALE:.0f} s)"
     problem = f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}"
     return FolderInUseError(problem, remedy)
 
 
 def _place(temporary: Path, lock: Path) -> bool:
-    """Gives the file its name unless there is one of that name; returns whether it has it."""
+    """Gives the file the lock's name unless that exists; returns whether it succeeded."""
     try:
         os.link(temporary, lock)
     except FileExistsError:
@@ -245,7 +245,7 @@ def _place(temporary: Path, lock: Path) -> bool:
 
 
 def _read(lock: Path) -> tuple[Owner | None, float, int] | None:
-    """Returns who holds a lock (None where that is not to be read), its last sign of life and its inode."""
+    """Returns a lock's owner (None if unreadable), last heartbeat and inode; None if there is no lock."""
     try:
         with lock.open("rb") as file:
             state = os.fstat(file.fileno())
@@ -259,16 +259,16 @@ def _read(lock: Path) -> tuple[Owner | None, float, int] | None:
 
 
 def _is_alive(found: tuple[Owner | None, float, int], now: float) -> bool:
-    """Returns whether who holds a lock, as `_read` gave it, still runs."""
+    """Returns whether the owner of a lock, as returned by `_read`, is still running."""
     owner, silent, inode = found[0], now - found[1], found[2]
-    if owner is None:  # garbled: whoever writes it may be about to
+    if owner is None:  # garbled: it may still be being written
         return silent < STALE
     is_copy = owner.is_local and owner.inode != inode
     return not is_copy and owner.is_alive(silent)
 
 
 def _boot() -> str:
-    """Returns an id of this boot and this space of process numbers."""
+    """Returns an id of this boot and this PID namespace; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -277,7 +277,7 @@ def _boot() -> str:
 
 
 def _began(pid: int) -> str | None:
-    """Returns when a process was started, in ticks since the boot; None where it is gone or nothing tells."""
+    """Returns the start time of a process, in ticks since boot; None if it is gone or the system does not tell."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (OSError, ValueError):

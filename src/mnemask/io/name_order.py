@@ -1,7 +1,8 @@
-"""The order in which a person would count names: frame2 before frame10, t0.5 before t0.75, t-1 before t0.
+"""Natural order of file names: frame2 before frame10, t0.5 before t0.75, t-1 before t0.
 
 A dot between digits is a decimal point in `t0.25` and a separator in `shot1.10`; a minus is a sign in `t-5` and a
-separator in `frame-10`. One name does not tell, but all names of a folder mostly do, so they are ordered together.
+separator in `frame-10`. One name alone is ambiguous, but all names of a folder together mostly are not, so they are
+ordered together.
 """
 
 import re
@@ -13,15 +14,15 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-# An exponent has a sign and two digits in whatever a program prints; "1e3" may as well be part of a hash.
+# Programs print exponents with a sign and at least two digits; "1e3" may as well be part of a hash.
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
 _RUN = re.compile(r"\d+(?:[.,]\d+)+")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
-# 9.41.00 AM, as the system names a screenshot; with one of the spaces that it puts there.
+# 9.41.00 AM, as in the names of screenshots, with any of the spaces that occur there.
 _TWELVE_HOURS = re.compile(
     r"(?<!\d)(0?[1-9]|1[0-2])([.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?)[\s_.-]*([ap])\.?m\.?(?![a-z])", re.IGNORECASE
 )
-# 28-02-2024 or 02/28/2024, with one sign in both places.
+# 28-02-2024 or 02.28.2024, with the same separator in both places.
 _DATE = re.compile(r"(?<!\d)(\d{1,2})([-_. ])(\d{1,2})\2((?:19|20)\d{2})(?!\d)")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = re.compile(
@@ -30,7 +31,7 @@ _MONTH = re.compile(
     re.IGNORECASE,
 )
 _DAY_MONTH_YEAR = re.compile(r"(?<!\d)(\d{1,2})([-_. ]?)%(\d{2})\2((?:19|20)?\d{2})(?!\d)")
-# Whatever else may be a date: with the year first or last, of two digits or without a sign between.
+# Other possible dates: with the year first or last, with a year of two digits or without separators.
 _DATES = (
     re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<d>\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
@@ -38,16 +39,16 @@ _DATES = (
     re.compile(r"(?<!\d)(?P<d>\d\d?)([-_. ])(?P<m>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<m>\d\d?)([-_. ])(?P<d>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
 )
-_OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # what stands between thousands
+_OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # thousands separators
 _THOUSANDS = re.compile(
     rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
 )
-_MOST_DATES = 4096  # names that are looked at for dates
+_MOST_DATES = 4096  # names that are searched for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
-# After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
+# After these, or at the start of a name, there is nothing that a minus could separate from the number.
 _OPENS: tuple[str, ...] = ("=", "(", "[", "{", ",", ";", ":", "~", "@")
-# Of so many numbers of a counter, one would end in 0.
+# Among this many numbers of a counter, one would end in 0.
 _MANY = 20
 
 Key = tuple[list[list[str | Decimal]], str]
@@ -55,7 +56,7 @@ Key = tuple[list[list[str | Decimal]], str]
 
 @dataclass(frozen=True, slots=True)
 class _Dotted:
-    """Two numbers with a dot or comma between them, as in a name: the text before, and both runs of digits."""
+    """Two runs of digits joined by a dot or comma in a name, and the text before them (digits as #)."""
 
     before: str
     whole: str
@@ -67,15 +68,15 @@ class NameOrder:
     """How the numbers in a set of names are read.
 
     Attributes:
-        decimal: the beginnings (digits as #) after which a dot is a decimal point.
-        signed: the beginnings after which a minus is a sign.
-        hexadecimal: how many characters are before and after the hexadecimal number of each name, where they are such.
-        twelve_hours: whether times are followed by AM or PM, so that 12.05 AM is before 9.41 AM, and that before 1 PM.
-        months: whether all names have a month in words.
-        thousands: whether 1,000 follows 999.
-        letters: how many characters are before the letters that count from a to z and on with aa, where they do; or -1.
-        year_last: how dates are written whose year comes last: "dmy", "mdy" or, where there are none, "".
-        doubts: sentences about what could be read in another way, for the user to check.
+        decimal: the prefixes (digits as #) after which a dot is a decimal point.
+        signed: the prefixes (digits as #) after which a minus is a sign.
+        hexadecimal: number of characters before and after the hexadecimal number in each name; None if there is none.
+        twelve_hours: whether times have AM or PM, so that 12.05 AM is before 9.41 AM, and 9.41 AM before 1 PM.
+        months: whether all names contain a month's name.
+        thousands: whether numbers have thousands separators, so that 1,000 follows 999.
+        letters: number of characters before letters that count from a to z and on to aa; -1 if there are none.
+        year_last: format of dates that end with the year: "dmy", "mdy" or, if there are none, "".
+        doubts: sentences about ambiguous numbers, for the user to check.
     """
 
     decimal: frozenset[str]
@@ -90,26 +91,26 @@ class NameOrder:
 
     @classmethod
     def of(cls, stems: Sequence[str]) -> "NameOrder":
-        """Returns how the numbers of these names (without folder and suffix) are meant."""
+        """Returns the order for these names (without folder and suffix)."""
         stems = [composed(stem) for stem in stems]
         if around := _around_hexadecimals(stems):
             example = next(stem for stem in stems if not stem[around[0] : len(stem) - around[1]].isdecimal())
-            doubt = f"names like {example!r} are taken for hexadecimal numbers, as they follow each other evenly so"
+            doubt = f"names like {example!r} are read as hexadecimal numbers, since they are evenly spaced that way"
             return cls(frozenset(), frozenset(), around, doubts=(doubt,))
         if (before := _before_letters(stems)) >= 0:
-            doubt = f"names like {max(stems, key=len)!r} are taken to count with letters, as aa follows z"
+            doubt = f"names like {max(stems, key=len)!r} are read as counting with letters, since aa follows z"
             return cls(frozenset(), frozenset(), letters=before, doubts=(doubt,))
         thousands = _has_thousands(stems)
         plain = [_THOUSANDS.sub(_without_signs, stem) for stem in stems] if thousands else stems
         found = cls._of_plain(plain)
         example = next((stem for stem in stems if _THOUSANDS.search(stem)), "")
-        said = [f"the sign in names like {example!r} is taken for one between thousands"] if thousands else []
+        said = [f"the separator in names like {example!r} is read as a thousands separator"] if thousands else []
         found = replace(found, thousands=thousands, doubts=(*found.doubts, *said))
         return replace(found, doubts=(*found.doubts, *_other_doubts(stems, found)))
 
     @classmethod
     def _of_plain(cls, stems: Sequence[str]) -> "NameOrder":
-        """Returns how names are meant whose numbers are decimal, without signs between thousands."""
+        """Returns the order for names whose numbers are in base 10 and have no thousands separators."""
         twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
         stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
         months = len(stems) > 1 and all(any(map(str.isdigit, s)) and len(_MONTH.findall(s)) == 1 for s in stems)
@@ -123,8 +124,8 @@ class NameOrder:
                 slots[dotted.before].append(dotted)
         decided = {before: _is_decimal(numbers) for before, numbers in slots.items()}
         dot_doubts = [
-            f"the dots in names like {_example(slots[before])!r} may be decimal points or separators; they are taken "
-            f"for {'decimal points' if decimal else 'separators'}"
+            f"the dots in names like {_example(slots[before])!r} may be decimal points or separators; they are read "
+            f"as {'decimal points' if decimal else 'separators'}"
             for before, (decimal, sure) in decided.items()
             if not sure
         ]
@@ -133,7 +134,7 @@ class NameOrder:
         return cls(decimals, signed, None, twelve_hours, months, year_last=year_last, doubts=doubts)
 
     def key(self, path: Path) -> Key:
-        """Returns the sort key; names that are equal but for zeros are ordered by the name."""
+        """Returns the sort key; names that differ only in zeros or case are ordered by their text."""
         stem = composed(path.stem)
         last: list[str | Decimal]
         if self.hexadecimal:
@@ -151,7 +152,7 @@ class NameOrder:
         return [*map(self._parts, map(composed, path.parts[:-1])), last], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
-        """Returns texts and numbers in turns, a text first; capitals do not count."""
+        """Returns texts and numbers in alternation, a text first; case is ignored."""
         parts: list[str | Decimal] = []
         at = 0
         for begin, end, value in self._numbers(stem):
@@ -160,7 +161,7 @@ class NameOrder:
         return [*parts, stem[at:].casefold()]
 
     def _numbers(self, stem: str) -> Iterator[tuple[int, int, Decimal]]:
-        """Yields where each number begins and ends, its sign included, and its value."""
+        """Yields the start and end of each number, including its sign, and its value."""
         at = 0
         while number := _NUMBER.search(stem, at):
             begin, end, value = number.start(), number.end(), Decimal(number[0].replace(",", "."))
@@ -175,7 +176,7 @@ class NameOrder:
 
 
 def composed(name: str) -> str:
-    """Returns a name as it is compared: a letter and its accent are one sign or two, as the system likes."""
+    """Returns a name in Unicode's form NFC: on some systems, a letter and its accent are two code points."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -186,15 +187,15 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def numbers_of(stem: str) -> tuple[int, ...]:
-    """Returns the runs of digits of a name as numbers."""
+    """Returns the runs of digits in a name as numbers."""
     return tuple(int(run) for run in re.findall(r"\d+", stem))
 
 
 def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
-    """Returns how much is before and after the hexadecimal numbers of names; None where names hold no such numbers.
+    """Returns the number of characters before and after the hexadecimal numbers in names; None if there are none.
 
-    There are letters and digits in them, and read so they are evenly spaced, but for a frame of many that is missing:
-    hashes and lists of letters are not.
+    Such numbers contain letters and digits and are evenly spaced, except for one missing frame among many; hashes and
+    lists of letters are not.
     """
     before = shared(stems)
     after = shared([stem[before:][::-1] for stem in stems])
@@ -210,7 +211,7 @@ def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
 
 
 def shared(texts: Sequence[str]) -> int:
-    """Returns the number of characters that all texts begin with."""
+    """Returns the length of the prefix that all texts share."""
     first, last = min(texts, default=""), max(texts, default="")
     return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
@@ -220,12 +221,12 @@ def _shape(text: str) -> str:
 
 
 def _of_24_hours(stem: str) -> str:
-    """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 of 12.05.00 AM."""
+    """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 in place of 12.05.00 AM."""
     return _TWELVE_HOURS.sub(lambda t: f"{int(t[1]) % 12 + 12 * (t[3] in 'pP'):02d}{t[2]}", stem)
 
 
 def _with_month_numbers(stem: str) -> str:
-    """Returns a name with 2024-02-01 in place of 2024-Feb-01, and of 01-Feb-2024."""
+    """Returns a name with 2024-02-01 in place of 2024-Feb-01 or 01-Feb-2024."""
     return _DAY_MONTH_YEAR.sub(r"\4-\3-\1", _with_month_signs(stem)).replace("%", "")
 
 
@@ -238,7 +239,7 @@ def _without_signs(number: re.Match[str]) -> str:
 
 
 def _has_thousands(stems: Sequence[str]) -> bool:
-    """Returns whether names count up to 999, and on with 1,000: more evenly than with decimals, or two numbers."""
+    """Returns whether names count from 999 on to 1,000: more evenly than as decimals or as two separate numbers."""
     if not any(map(_THOUSANDS.search, stems)):
         return False
     plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
@@ -259,7 +260,7 @@ def _has_thousands(stems: Sequence[str]) -> bool:
 
 
 def _before_letters(stems: Sequence[str]) -> int:
-    """Returns how much is before the letters of names that count with them, from z on to aa; -1 where none do."""
+    """Returns the number of characters before letters that count from z on to aa; -1 if there are none."""
     before = shared(stems)
     counted = [stem[before:].casefold() for stem in stems]
     if len({len(each) for each in counted}) < 2 or not all(re.fullmatch("[a-z]{1,3}", each) for each in counted):
@@ -274,25 +275,25 @@ def _before_letters(stems: Sequence[str]) -> int:
 
 
 def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
-    """Yields sentences about numbers that are not counted: dates that lie otherwise than their names, and words."""
+    """Yields sentences about numbers that do not affect the order: dates that contradict it, and number words."""
     if not order.months and not order.year_last:
-        some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, enough to see it
+        some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, a sample is enough
         for date in (each for each in _DATES if stems and all(map(each.search, some))):
             ordered = sorted(some, key=lambda stem: order.key(Path(f"{stem}.png")))
             if not _is_ascending([found for found in map(date.search, ordered) if found]):
                 yield (
-                    f"names like {ordered[0]!r} seem to hold dates, and do not follow each other by them: if they "
-                    "should, begin them with year, month and day"
+                    f"names like {ordered[0]!r} seem to contain dates, but are not in their order: to order them by "
+                    "date, begin them with year, month and day"
                 )
                 break
     elif order.months and any(len(date[4]) == 2 for date in map(_month_date, stems) if date):
-        yield f"dates in names like {stems[0]!r} are taken for day, month and year"
+        yield f"dates in names like {stems[0]!r} are read as day, month and year"
     if len({_number_words(stem) for stem in stems}) > 1:
-        yield f"the numbers in names like {stems[0]!r} are written in words, which are not counted"
+        yield f"the numbers in names like {stems[0]!r} are written in words, which do not affect the order"
 
 
 def _number_words(stem: str) -> str:
-    """Returns the signs of a name that mean numbers and are no digits, such as those of Chinese."""
+    """Returns the characters of a name that denote numbers but are not digits, such as Chinese numerals."""
     if stem.isascii():
         return ""
     return "".join(sign for sign in stem if unicodedata.category(sign) == "Lo" and unicodedata.numeric(sign, False))
@@ -303,7 +304,7 @@ def _month_date(stem: str) -> re.Match[str] | None:
 
 
 def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
-    """Returns whether dates follow each other, or are none: months up to 12, days to 31, years close together."""
+    """Returns whether dates ascend, or are none: a month above 12, a day above 31, short years more than 1 apart."""
     days = [(int(date["y"]), int(date["m"]), int(date["d"])) for date in dates]
     years = {year for year, _, _ in days}
     are_dates = all(1 <= month <= 12 and 1 <= day <= 31 for _, month, day in days)
@@ -313,7 +314,7 @@ def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
 
 
 def _year_last(stems: Sequence[str]) -> tuple[str, list[str]]:
-    """Returns how dates are written that end with the year, where each name has one, and what is not sure of it."""
+    """Returns the format of dates that end with the year, if each name has one, and doubts about it."""
     dates = [_DATE.search(stem) for stem in stems]
     if not dates or not all(dates):
         return "", []
@@ -322,7 +323,7 @@ def _year_last(stems: Sequence[str]) -> tuple[str, list[str]]:
             if min(months) >= 1 and max(months) <= 12 and min(days) >= 1 and max(days) <= 31]  # fmt: skip
     if len(fits) < 2:
         return next(iter(fits), ""), []
-    doubt = f"the dates in names like {stems[0]!r} may begin with the day or the month; the day is taken"
+    doubt = f"the dates in names like {stems[0]!r} may begin with the day or the month; they are read as day first"
     return "dmy", [] if len(set(firsts)) == 1 or len(set(seconds)) == 1 else [doubt]
 
 
@@ -332,12 +333,12 @@ def _year_first(stem: str, order: str) -> str:
 
 
 def _within_a_run(stem: str, begin: int) -> bool:
-    """Returns whether the digits belong to three or more numbers with dots between them, such as a version."""
+    """Returns whether the digits belong to three or more numbers joined by dots, such as a version."""
     return any(run.start() <= begin < run.end() and len(re.findall(r"\d+", run[0])) > 2 for run in _RUN.finditer(stem))
 
 
 def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
-    """Returns after which beginnings a minus is a sign: where nothing comes before, or where numbers go through 0."""
+    """Returns the prefixes after which a minus is a sign: empty ones and those with numbers that pass 0; and doubts."""
     slots: dict[str, _Slot] = defaultdict(_Slot)
     for stem in stems:
         for number in re.finditer(r"\d+", stem):
@@ -346,7 +347,7 @@ def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
     signed, doubts = set(), []
     for before, slot in slots.items():
         if not slot.minus or (before and (before[-1] == "#" or before.endswith(_MINUS))):
-            continue  # between two numbers, as in a date, it separates
+            continue  # between two numbers, as in a date, it is a separator
         if not before or before.endswith(_OPENS):
             signed.add(before)
         elif slot.plain:
@@ -360,12 +361,12 @@ def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
 
 def _sign_doubt(example: str, is_sign: bool) -> str:
     may_be, taken_for = ("separator", "sign") if is_sign else ("sign", "separator")
-    return f"the minus in names like {example!r} may be a {may_be}; it is taken for a {taken_for}"
+    return f"the minus in names like {example!r} may be a {may_be}; it is read as a {taken_for}"
 
 
 @dataclass
 class _Slot:
-    """The numbers at one place of all names: those behind a minus, and the others."""
+    """The numbers at one place in all names: those after a minus, and the others."""
 
     minus: list[Decimal] = field(default_factory=list)
     plain: list[Decimal] = field(default_factory=list)
@@ -373,7 +374,7 @@ class _Slot:
     plus: bool = False
     padded: bool = False
     fraction: bool = False
-    goes_on: bool = False  # as the 2 of take2-001, which take-001 lacks
+    goes_on: bool = False  # like the 2 of take2-001, which take-001 lacks
 
     def add(self, number: re.Match[str]) -> None:
         stem, begin = number.string, number.start()
@@ -387,7 +388,7 @@ class _Slot:
         self.goes_on |= not is_minus and bool(re.match(r"[-\u2212]\d", stem[number.end() :]))
 
     def has_signs(self) -> tuple[bool, bool]:
-        """Returns whether a minus is a sign, as in -1, 0, 1, and whether that is sure: shot-1 and shot2 are takes."""
+        """Returns whether a minus is a sign, as in -1, 0, 1 but not in shot-1, shot2, and whether that is certain."""
         through_zero = 0 in self.plain and max(self.plain) > 0
         together, apart = (_evenness([[*minus, *self.plain]]) for minus in ([-n for n in self.minus], self.minus))
         if self.padded:
@@ -408,15 +409,15 @@ def _dotted_numbers(stem: str, signed: frozenset[str]) -> Iterator[_Dotted]:
 
 
 def _is_decimal(numbers: Sequence[_Dotted]) -> tuple[bool, bool]:
-    """Returns whether the dot of these numbers is a decimal point, and whether that is sure."""
+    """Returns whether the dot in these numbers is a decimal point, and whether that is certain."""
     widths = {len(number.fraction) for number in numbers}
     if len(widths) == 1:
-        return True, True  # both readings give one order
+        return True, True  # both readings give the same order
     values = [Decimal(f"{number.whole}.{number.fraction}") for number in numbers]
     if len(set(values)) < len({(int(number.whole), number.fraction) for number in numbers}):
-        return False, True  # 1.1 and 1.10 are two things
-    # A counter that outgrows its zeros has them only in its shortest numbers; what programs print as decimals ends in 0
-    # only as ".0".
+        return False, True  # 1.1 and 1.10 are different numbers
+    # A counter that outgrows its zero padding has leading zeros only in its shortest numbers; decimals that programs
+    # print end in 0 only as ".0".
     leads = any(number.fraction[0] == "0" and len(number.fraction) > min(widths) for number in numbers)
     trails = any(number.fraction[-1] == "0" and len(number.fraction) > 1 for number in numbers)
     if leads != trails:
@@ -425,13 +426,13 @@ def _is_decimal(numbers: Sequence[_Dotted]) -> tuple[bool, bool]:
     for number in numbers:
         counters[number.whole].append(Decimal(number.fraction))
     as_decimals, as_counters = _evenness([values]), _evenness(counters.values())
-    if max(as_decimals, as_counters) <= 0.5:  # uneven in time, or too few to tell
+    if max(as_decimals, as_counters) <= 0.5:  # unevenly spaced, or too few to tell
         return True, not trails and len(numbers) > _MANY
     return as_decimals >= as_counters, as_decimals != as_counters
 
 
 def _evenness(series: Iterable[Sequence[Decimal]]) -> float:
-    """Returns the share of steps from one number to the next that are as wide as the usual one, to 1 %."""
+    """Returns the share of steps from one number to the next that equal the median step to within 1 %."""
     steps = [float(after - before) for values in series for before, after in pairwise(sorted(set(values)))]
     if len(steps) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""Masks of hours of video in a few files: Parquet, a row for each object in each frame."""
+"""Masks as Parquet, one row per object and frame: hours of video in a few files."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from mnemask.io.shapes import box_of, mask_from_run_lengths, run_lengths
 from mnemask.types import Frame, Masks, ObjectInfo
 
 PARQUET = ".parquet"
-_SECONDS, _FRAMES = 3600.0, 90_000  # of video in one file, whichever comes first
-_GROUP = 512  # rows that are read or written together
+_SECONDS, _FRAMES = 3600.0, 90_000  # length of video per file, whichever is reached first
+_GROUP = 512  # rows read or written at a time
 _PART = re.compile(rf"masks-\d{{5,}}{re.escape(PARQUET)}")
 
 _COLUMNS = {
@@ -47,14 +47,14 @@ def _pyarrow() -> Any:
 
 
 class ParquetMasks:
-    """OUT/masks-00000.parquet and, after each hour of video, the next: a row for each object in each frame.
+    """OUT/masks-00000.parquet and a further file after each hour of video: one row per object and frame.
 
     Columns are `frame`, `name`, `seconds`, `object`, `class`, `instance`, `height`, `width`, `area`, `box` (left, top,
-    width, height) and `rle` (COCO's uncompressed counts, column by column from the background on). A frame without
-    objects has one row, of object 0.
+    width, height) and `rle` (COCO's uncompressed counts, column by column, background first). A frame without objects
+    has one row, with object 0.
 
-    Rows go to a text file first, a line of JSON each, for a Parquet file is of no use before its end: a run that is
-    killed leaves the files of the hours before it and that text, with which it is resumed.
+    Rows are first written to a text file, one line of JSON each, since an unfinished Parquet file cannot be read: a
+    killed run leaves the files of the earlier hours and this text file, from which it is resumed.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -67,7 +67,7 @@ class ParquetMasks:
 
     @classmethod
     def check(cls) -> None:
-        """Raises MissingExtraError where pyarrow is not installed."""
+        """Raises MissingExtraError if pyarrow is not installed."""
         _pyarrow()
 
     def __init__(self, out: Path, how: Writing) -> None:
@@ -78,11 +78,11 @@ class ParquetMasks:
         self._part, self._rows = int(begun["part"]), int(begun["rows"])
         self._frames, self._since = int(begun["frames"]), begun["since"]
         later = (path for path in parts_in(self._folder) if path.name > self._path(self._part).name)
-        how.files.remove(*later)  # of what was written after this state
+        how.files.remove(*later)  # written after this state
         self._journal = self._open(int(begun["length"]))
 
     def _open(self, length: int) -> TextJournal:
-        """Returns the text of the part that is under way; what is in its file already is taken out of that again."""
+        """Returns the text file of the current part; rows that are already in its Parquet file are read back."""
         path = self._text(self._part)
         whole = self._path(self._part)
         if self._how.journal is None:
@@ -117,11 +117,11 @@ class ParquetMasks:
         for row in rows:
             self._journal.add(_line(row))
         self._journal.flush()
-        self._rows += len(rows)  # what a full disk cut off does not count
+        self._rows += len(rows)  # after the flush: rows that a full disk cut off do not count
         self._frames += 1
 
     def resume_state(self) -> ResumeState:
-        """Returns which part is under way, and how far."""
+        """Returns the current part and how much of it is written."""
         return {
             "part": self._part,
             "rows": self._rows,
@@ -135,7 +135,7 @@ class ParquetMasks:
         self._journal.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Writes the last part; one that is not complete too, which a resumed run replaces."""
+        """Writes the last part, even if it is incomplete; a resumed run replaces it."""
         if self._frames:
             self._end_part(keep=not complete)
         else:
@@ -161,7 +161,7 @@ class ParquetMasks:
 
 
 def parts_in(folder: Path) -> list[Path]:
-    """Returns what has the name of a file of `ParquetMasks` in a folder, which need not exist."""
+    """Returns the files in a folder, which need not exist, that are named like those of `ParquetMasks`."""
     return [path for path in folder.glob(f"masks-*{PARQUET}") if _PART.fullmatch(path.name)]
 
 
@@ -170,7 +170,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _write(arrow: Any, path: Path, text: Iterator[str]) -> None:
-    """Writes a Parquet file of rows, a few hundred at a time."""
+    """Writes rows to a Parquet file, a few hundred at a time."""
     kinds = {name: arrow.list_(arrow.int32()) if kind == "list" else kind for name, kind in _COLUMNS.items()}
     kinds = {name: getattr(arrow, kind)() if isinstance(kind, str) else kind for name, kind in kinds.items()}
     schema = arrow.schema(list(kinds.items()))
@@ -189,13 +189,13 @@ class ParquetLabels:
     """The label maps in a file of `ParquetMasks`; a few hundred rows are held at a time.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Attributes:
         maps: the names of its frames, in order.
 
     Raises:
-        MaskError: it is damaged, or no such file.
+        MaskError: the file is damaged or not in this format.
         MissingExtraError: pyarrow is not installed.
     """
 
@@ -203,7 +203,7 @@ class ParquetLabels:
         self._path, self._arrow = path, _pyarrow()
         self._latest: tuple[int, list[dict[str, Any]]] = (-1, [])
         self.maps: dict[str, list[int]] = {}
-        self.files: dict[str, str] = {}  # the names of pictures, which are not kept
+        self.files: dict[str, str] = {}  # names of picture files, which this format does not store
         self.objects: dict[int, ObjectInfo] = {}
         try:
             with self._arrow.parquet.ParquetFile(path) as file:
@@ -218,9 +218,9 @@ class ParquetLabels:
             raise self._unreadable(error) from error
 
     def read(self, name: str) -> UInt16[np.ndarray, "H W"]:
-        """Returns the object id at each pixel of a frame; raises MaskError where it is damaged, or not there."""
+        """Returns the object id at each pixel of a frame; raises MaskError if the frame is missing or damaged."""
         if name not in self.maps:
-            raise MaskError(f"{self._path} has no mask {name}", f"it has {len(self.maps)}")
+            raise MaskError(f"{self._path} has no mask {name}", f"choose one of the {len(self.maps)} that it has")
         try:
             rows = [row for group in self.maps[name] for row in self._group(group) if row["name"] == name]
             height, width = int(rows[0]["height"]), int(rows[0]["width"])
@@ -243,5 +243,5 @@ class ParquetLabels:
     def _unreadable(self, error: Exception) -> MaskError:
         return MaskError(
             f"{self._path} cannot be read as masks ({type(error).__name__}: {error})",
-            "expected a file of segment --format parquet",
+            "expected a file written by `mnemask segment --format parquet`",
         )

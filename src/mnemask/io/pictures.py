@@ -1,4 +1,4 @@
-"""What every source of a video gives: pictures, one at a time, upright and within limits, and what went wrong."""
+"""What all video sources provide: pictures, one at a time, upright and within size limits, and a log of problems."""
 
 import math
 import sys
@@ -25,11 +25,11 @@ MAX_SIDE = 16_384
 MAX_PIXELS = 2**26
 # 9 hours at 30 frames/s.
 MAX_IMAGES = 1_000_000
-# Of the masks in one file, one byte a pixel and object.
+# For the masks in one file, at one byte per pixel and object.
 MAX_MASK_BYTES = 2**31
-# Frames that a report names for each kind of event; the count goes on.
+# Frames that a report lists for each kind of event; further ones are only counted.
 MAX_NOTED = 100
-# Between two frames; more is noted, since a clock has leapt.
+# A longer gap between two frames is noted as a jump of the clock.
 LONG_GAP_SECONDS = 10.0
 
 
@@ -38,25 +38,25 @@ def check_size(width: int, height: int, what: str) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FrameError(
             f"{what!r} claims {width}x{height} pixels",
-            f"expected 1 to {MAX_SIDE} a side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
+            f"expected 1 to {MAX_SIDE} per side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         )
 
 
-# A camera of 10, 12 or 14 bits writes 16-bit files in which most of the range is never used; scaled by 65535, they
-# would come out nearly black. The file formats do not say it reliably (the sBIT of PNG describes data that fills the
-# range anyway), so it is read off the pictures, once for the whole video.
+# Cameras with 10, 12 or 14 bits write 16-bit files that never use most of the range; scaled by 65535, these would be
+# nearly black. File formats do not state the depth reliably (the sBIT of PNG describes data that fills the range
+# anyway), so it is inferred from the pictures, once for the whole video.
 _WHITES = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)
-# Of a range that is used to less than this, as by cameras of temperature, the part that is used is spread out.
+# If less than this share of the range is used, as by thermal cameras, the used part is stretched.
 _NARROW = 1 / 8
 
 
-# Of each picture, the share of values left aside at both ends: hot and dead pixels of a sensor.
+# Share of values that are ignored at both ends of each picture: hot and dead pixels of a sensor.
 _BROKEN = 1e-4
-_FEW_VALUES = 1000  # in so small a picture each counts
+_FEW_VALUES = 1000  # in a smaller picture every value counts
 
 
 def extremes(sample: UInt16[np.ndarray, "..."]) -> tuple[int, int]:
-    """Returns the lowest and the highest value of a picture, but for those of broken pixels."""
+    """Returns the lowest and the highest value of a picture, ignoring those of broken pixels."""
     if sample.size < _FEW_VALUES:
         return int(sample.min()), int(sample.max())
     aside = math.ceil(_BROKEN * sample.size)
@@ -67,17 +67,17 @@ def extremes(sample: UInt16[np.ndarray, "..."]) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The values that become 0 and 255."""
+    """The values that are mapped to 0 and 255."""
 
     black: int = 0
     white: int = 2**16 - 1
 
     @classmethod
     def of(cls, samples: Iterable[UInt16[np.ndarray, "..."]]) -> "Levels":
-        """Returns the levels of a video from some of its pictures: 8 to 16 bits, or the narrow part that is used."""
+        """Returns the levels of a video from some of its pictures: 8 to 16 bits, or the narrow range that is used."""
         found = [extremes(sample) for sample in samples]
         lowest, highest = min((low for low, _ in found), default=0), max((high for _, high in found), default=0)
-        if not highest:  # black, which says nothing of what is to come
+        if not highest:  # black, so later pictures may use any range
             return cls()
         white = next(white for white in _WHITES if white >= highest)
         used = highest - lowest
@@ -94,14 +94,14 @@ class Levels:
         return None if first is None else cls.of(chain([first], deep))
 
     def to_8_bits(self, values: UInt16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-        """Returns the values from 0 to 255, those outside the levels cut off."""
+        """Returns the values scaled to 0 to 255; those outside the levels are clipped."""
         span = self.white - self.black
         above = values.astype(np.int64).clip(self.black, self.white) - self.black
         return ((above * 255 + span // 2) // span).astype(np.uint8)
 
     def __str__(self) -> str:
         if self.black:
-            return f"values from {self.black} to {self.white} are spread from black to white"
+            return f"values from {self.black} to {self.white} are stretched from black to white"
         return f"{self.white} is white ({self.white.bit_length()} bits)"
 
 
@@ -110,7 +110,7 @@ Channels = UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
 
 
 def apply_rotation(rgb: Channels, matrix: Matrix) -> Channels:
-    """Returns the picture as it is meant to be shown."""
+    """Returns the picture in the orientation in which it is to be shown."""
     (a, b), (c, d) = matrix
     x_sign, y_sign = a, d
     if swaps_sides(matrix):  # rows become columns
@@ -121,7 +121,7 @@ def apply_rotation(rgb: Channels, matrix: Matrix) -> Channels:
 
 
 def swaps_sides(matrix: Matrix) -> bool:
-    """Returns whether width becomes height: a quarter turn."""
+    """Returns whether the matrix swaps width and height: a quarter turn."""
     return abs(matrix[0][0]) < abs(matrix[0][1])
 
 
@@ -130,8 +130,8 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     try:
         data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
     except ValueError:
-        # PyAV 18 refuses to list side data when a frame has some that it does not know, such as EXIF. Its rotation
-        # (degrees counter-clockwise) it still gives; a mirrored frame stays mirrored.
+        # PyAV 18 raises when a frame has side data that it does not know, such as EXIF. The rotation (degrees
+        # counter-clockwise) is still available; a mirrored frame stays mirrored.
         turn = math.radians(frame.rotation)
         return (math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))
     if data is None:
@@ -146,11 +146,11 @@ class Picture:
 
     Attributes:
         image: uint8 RGB [3 H W].
-        index: its number in the video.
-        seconds: when it is shown; None where the source does not say.
-        name: of its file; empty where it has none.
-        pixel_aspect: how many times as wide as high a pixel is shown.
-        ycbcr: it as the video stores it, see `Frame`.
+        index: frame number in the video.
+        seconds: presentation time; None if the source has none.
+        name: name of its file without the suffix; empty if it has none.
+        pixel_aspect: width of a pixel divided by its height, as shown.
+        ycbcr: the picture as the video stores it, see `Frame`.
     """
 
     image: Tensor
@@ -163,7 +163,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A frame that cannot be shown, and why; `ends` where all frames after it are missing."""
+    """A frame that cannot be shown, and why; `ends` is True if all frames after it are missing."""
 
     why: FrameError
     index: int
@@ -176,27 +176,27 @@ Pictures = Generator[Picture | Damaged, None, None]
 
 
 _VISIBLE = Fraction(1, 100)
-"""How far from square pixels have to be to be worth saying: encoders round the shape of a picture."""
+"""Deviation from square pixels that is worth reporting: encoders round the aspect ratio of a picture."""
 
 
 def is_wide(pixel_aspect: Fraction) -> bool:
-    """Returns whether pixels are visibly wider or narrower than high."""
+    """Returns whether pixels are visibly wider or narrower than square ones."""
     return bool(abs(pixel_aspect - 1) >= _VISIBLE)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What is known of a video before its first frame, and should be said.
+    """Facts about a video that are known before its first frame.
 
     Attributes:
-        notes: sentences about what was left out, or may be meant in another way.
-        levels: the values that are black and white, where there are more than 8 bits.
-        pixel_aspect: how many times as wide as high a stored pixel is shown.
-        num_frames: how many frames there are; None where that is not sure.
-        duration: how long it lasts, in seconds; None where that is not sure.
-        suffix: of its pictures, where each is a file and all have the same one; else empty.
+        notes: sentences about what was left out or is ambiguous.
+        levels: black and white level, if the video has more than 8 bits.
+        pixel_aspect: width of a stored pixel divided by its height, as shown.
+        num_frames: number of frames; None if it is uncertain.
+        duration: duration in seconds; None if it is uncertain.
+        suffix: suffix that all its files have, if each picture is a file; else empty.
         timed: whether frames may have times.
-        footage: what videos made of it keep.
+        footage: what videos made from it keep.
     """
 
     notes: tuple[str, ...] = ()
@@ -214,11 +214,11 @@ class SourceFacts:
         aspect = self.pixel_aspect
         return (
             *((f"more than 8 bits: {self.levels}",) if self.levels else ()),
-            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if is_wide(aspect) else ()),
+            *((f"pixel aspect ratio {aspect.numerator}:{aspect.denominator}",) if is_wide(aspect) else ()),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the facts that differ from an ordinary video, as JSON can hold them."""
+        """Returns the facts that differ from an ordinary video, as JSON types."""
         aspect = f"{self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}"
         return {
             **({"about": list(self.about)} if self.about else {}),
@@ -231,13 +231,13 @@ class SourceFacts:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where pictures come from.
+    """A source of pictures.
 
     Attributes:
-        name: short, for messages and file names.
-        num_frames: as the source states it; None where it does not.
-        frames_per_second: the average; None where there is none.
-        repeatable: whether the same frames come when it is opened again.
+        name: short name for messages and file names.
+        num_frames: number of frames, as the source states it; None if it does not.
+        frames_per_second: average frame rate; None if there is none.
+        repeatable: whether opening it again yields the same frames.
         facts: what else is known beforehand.
     """
 
@@ -253,29 +253,29 @@ class Source(Protocol):
     def facts(self) -> SourceFacts: ...  # noqa: D102
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the pictures from number `start` on, and every damage; goes on after it where it can."""
+        """Yields the pictures from number `start` on and every damaged frame, after which it continues if it can."""
         ...
 
     def close(self) -> None:
-        """Lets go of files and devices."""
+        """Releases files and devices."""
         ...
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """An open binary file or pipe, as far as a reader needs one."""
+    """The part of an open binary file or pipe that a reader needs."""
 
     def read(self, size: int, /) -> bytes:
-        """Returns up to `size` bytes; none at the end."""
+        """Returns up to `size` bytes; none at the end of the file."""
         ...
 
 
 @runtime_checkable
 class ReadableFile(Readable, Protocol):
-    """One that whoever opened it must close."""
+    """A `Readable` that must be closed by whoever opened it."""
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the file."""
         ...
 
 
@@ -284,13 +284,13 @@ Event = Literal["dropped", "corrupt", "held", "skipped", "doubtful", "missing", 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """How often something happened, and to which frames; of more than 100, the first 100."""
+    """How often an event occurred, and at which frames; of more than 100, the first 100."""
 
     count: int = 0
     frames: tuple[int, ...] = ()
 
     def within(self, begin: int, end: int) -> "Noted":
-        """Returns the events from frame `begin` to before `end`; frames that are not named count as within."""
+        """Returns the events from frame `begin` to before `end`; frames that are not listed count as within."""
         frames = tuple(frame for frame in self.frames if begin <= frame < end)
         return Noted(self.count - len(self.frames) + len(frames), frames)
 
@@ -300,18 +300,18 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class ReaderEvents:
-    """What happened while a video was read, each with the numbers of the frames.
+    """Events while a video was read, each with the numbers of the frames.
 
     Attributes:
-        dropped: frames that a live source gave while the one before was still in use.
+        dropped: frames of a live source that were overtaken by newer ones while an earlier one was in use.
         corrupt: frames that could not be decoded, or only with errors; each is also held or skipped.
         held: corrupt frames that were replaced by the last good one.
         skipped: corrupt frames that were left out.
-        doubtful: frames after a corrupt one, up to the next key frame: they are built on it, and may show it.
-        missing: gaps in the numbers of a folder's files, each at the frame after it.
-        cut_off: the frame at which a video ended before its header says that it does.
+        doubtful: frames after a corrupt one, up to the next key frame: they are predicted from it and may show it.
+        missing: gaps in the numbering of a folder's files, each at the frame after it.
+        cut_off: the frame at which a video ended earlier than its header states.
         reconnects: the first frame after each lost connection.
-        clock_jumps: frames with a time before that of the frame before, or more than 10 seconds after it.
+        clock_jumps: frames whose time is before that of the previous frame, or more than 10 seconds after it.
     """
 
     dropped: Noted = Noted()
@@ -330,11 +330,11 @@ class ReaderEvents:
         return cls(**{name: Noted(int(n["count"]), tuple(map(int, n["frames"]))) for name, n in noted.items()})
 
     def to_dict(self) -> dict[str, dict[str, int | list[int]]]:
-        """Returns the events that occurred, as JSON can hold them: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
+        """Returns the events that occurred, as JSON types: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
         return {name: {"count": n.count, "frames": list(n.frames)} for name, n in self._all().items() if n.count}
 
     def within(self, begin: int = 0, end: int = sys.maxsize) -> "ReaderEvents":
-        """Returns the events from frame `begin` to before `end`; beyond 100 of a kind all count as within."""
+        """Returns the events from frame `begin` to before `end`; those beyond 100 of a kind all count as within."""
         return ReaderEvents(**{name: noted.within(begin, end) for name, noted in self._all().items()})
 
     def __add__(self, later: "ReaderEvents") -> "ReaderEvents":
@@ -346,7 +346,7 @@ class ReaderEvents:
 
 
 class EventLog:
-    """Collects events, from any thread."""
+    """Collects events; any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -354,7 +354,7 @@ class EventLog:
         self._frames: dict[Event, list[int]] = {}
 
     def note(self, event: Event, frame: int) -> bool:
-        """Notes that this happened to the frame of this number; returns whether it is still one of the first 100."""
+        """Records an event at a frame; returns whether it is one of the first 100 of its kind."""
         with self._lock:
             self._counts[event] += 1
             frames = self._frames.setdefault(event, [])
@@ -364,7 +364,7 @@ class EventLog:
             return first
 
     def clear(self) -> None:
-        """Forgets everything: the video is read anew."""
+        """Removes all events, since the video is read again."""
         with self._lock:
             self._counts.clear()
             self._frames.clear()

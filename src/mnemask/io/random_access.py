@@ -1,7 +1,7 @@
 """Frames of a video by number, in any order and backwards, in bounded memory.
 
-`VideoReader` goes through a video once. Whoever scrubs, corrects or tracks backwards needs frame 80,000 now: for video
-files the packets are listed once without decoding them, and a request decodes from the keyframe before it.
+`VideoReader` goes through a video once. Scrubbing, correcting and tracking backwards need any frame at any time: the
+packets of a video file are listed once, without decoding, and a request decodes from the keyframe before the frame.
 """
 
 import logging
@@ -28,32 +28,32 @@ log = logging.getLogger(__name__)
 
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
-AHEAD = 24  # frames: decoding on is cheaper than seeking
-MOST_HELD = 100  # frames in a row that cannot be decoded; of more, too much is lost for one picture to stand in
+AHEAD = 24  # frames that are decoded in sequence, which is cheaper than seeking
+MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
 
 
 class FrameAccess:
     """The frames of a video file or a folder of images by number.
 
-    Frames are equal to those of `VideoReader`. A bounded number of decoded frames is kept, the latest used; several
-    threads may ask at once.
+    Frames are equal to those of `VideoReader`. A bounded number of decoded frames is kept, the most recently used;
+    several threads may request frames at once.
 
     Args:
         source: a video file, a folder or a glob pattern of images.
-        cache_bytes: of decoded frames that are kept.
-        originals: whether frames also come as the video stores them (`Frame.ycbcr`).
+        cache_bytes: limit on the size of the decoded frames that are kept.
+        originals: whether frames also contain the picture as the video stores it (`Frame.ycbcr`).
 
     Attributes:
-        num_frames: the length.
-        frames_per_second: the average; None for images.
+        num_frames: number of frames.
+        frames_per_second: average frame rate; None for images.
         size: height and width in pixels.
-        files: of images, by number; None where the frames are no files.
-        pixel_aspect: how many times as wide as high a pixel is shown.
-        facts: what else is known of the video beforehand.
-        notes: sentences about what should be known of it, such as that it is cut off.
+        files: image files, by frame number; None if the frames are not files.
+        pixel_aspect: width of a pixel divided by its height, as shown.
+        facts: what else is known about the video beforehand.
+        notes: sentences about the video for the user, such as that it may be cut off.
 
     Raises:
-        FrameError: there is no such video, it cannot be read twice, or it has no frame.
+        FrameError: the video does not exist, cannot be read twice or has no frames.
 
     Example:
         >>> with FrameAccess("clip.mp4") as frames:  # doctest: +SKIP
@@ -73,7 +73,7 @@ class FrameAccess:
         self.num_frames = self._decoder.num_frames
         self.notes = (*found.facts.notes, *_cut_off(found, self.num_frames))
         if self.num_frames < 1:
-            raise FrameError(f"{found.name!r} has no frame", "check that it plays elsewhere")
+            raise FrameError(f"{found.name!r} has no frames", "check that it plays elsewhere")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, Frame] = OrderedDict()
         self._cache_bytes = cache_bytes
@@ -85,7 +85,7 @@ class FrameAccess:
 
     @property
     def file_names(self) -> list[str] | None:
-        """What the files of the frames are called, by number; None where the frames are no files."""
+        """Names of the frames' files, by number; None if the frames are not files."""
         return None if self.files is None else [path.name for path in self.files]
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class FrameAccess:
         if not 0 <= index < self.num_frames:
             raise FrameError(f"frame {index} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
         with self._lock:
-            if index in self._damaged:  # to find that out again takes a seek
+            if index in self._damaged:  # finding that out again would take a seek
                 known = self._damaged[index]
                 raise FrameError(known.problem, known.remedy)
             if index not in self._cache:
@@ -108,12 +108,12 @@ class FrameAccess:
             return self._cache[index]
 
     def held(self, index: int) -> Frame:
-        """Returns a frame; the picture of the last good one before stands in for one that cannot be decoded.
+        """Returns a frame; if it cannot be decoded, the picture of the last good frame before it takes its place.
 
-        Where there is none before, it is the first good one after. A warning says so.
+        If there is none before, that of the first good frame after it does. A warning is logged.
 
         Raises:
-            FrameError: there is no such frame, or no good one among the nearest `MOST_HELD`.
+            FrameError: the frame does not exist, or no frame within `MOST_HELD` of it is good.
         """
         try:
             return self[index]
@@ -126,7 +126,7 @@ class FrameAccess:
                     good = self[near]
                 except FrameError:
                     continue
-                log.warning("%s: the picture of frame %d stands in for it", error.problem, near)
+                log.warning("%s: the picture of frame %d takes its place", error.problem, near)
                 name = self.file_names and Path(self.file_names[index]).stem
                 return replace(
                     good,
@@ -137,30 +137,30 @@ class FrameAccess:
             raise
 
     def run(self, first: int, last: int) -> Iterator[Frame]:
-        """Yields the frames from one number to another, both included, backwards where the second is smaller.
+        """Yields the frames from `first` to `last`, both included, backwards if `last` is smaller.
 
-        Those that cannot be decoded are as `held` gives them.
+        Those that cannot be decoded are replaced as by `held`.
         """
         if first <= last:
             for index in range(first, last + 1):
                 yield self.held(index)
             return
         height, width = self.size
-        # Half the cache: the frames of a stretch must all be there when it is read from its end.
+        # Half the cache: all frames of a stretch must still be there when it is read from its end.
         stretch = max(1, min(STRETCH, self._cache_bytes // (2 * 3 * height * width)))
         for end in range(first, last - 1, -stretch):
             held = [self.held(index) for index in range(max(end - stretch + 1, last), end + 1)]
             yield from reversed(held)
 
     def forget(self) -> None:
-        """Lets go of the decoded frames; they are decoded again when they are asked for."""
+        """Drops the decoded frames; they are decoded again on request."""
         with self._lock:
             self._under_way = None
             self._cache.clear()
             self._damaged.clear()  # a file may have been restored
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self.forget()
         with self._lock:
             self._decoder.close()
@@ -174,7 +174,7 @@ class FrameAccess:
     def _decode_to(self, index: int) -> None:
         if self._under_way is None or not self._next <= index < self._next + AHEAD:
             self._under_way, self._next = self._decoder.frames(index), -1
-        frames, self._under_way = self._under_way, None  # what raises cannot be gone on with
+        frames, self._under_way = self._under_way, None  # an iterator that raised cannot continue
         for frame in frames:
             self._next = frame.index + 1
             self._keep(frame)
@@ -194,16 +194,16 @@ class FrameAccess:
 
 
 def _cut_off(source: Source, num_frames: int) -> tuple[str, ...]:
-    """Returns a sentence where a file says that it has clearly more frames than are in it."""
+    """Returns a sentence if a file states clearly more frames than it contains."""
     rate, duration = source.frames_per_second, source.facts.duration
     stated = source.num_frames or (round(rate * duration) if rate and duration else 0)
     if num_frames + 2 + stated // 20 >= stated:
         return ()
-    return (f"The file says that it has about {stated} frames, and {num_frames} are there: it may be cut off.",)
+    return (f"The file states about {stated} frames but contains {num_frames}: it may be cut off.",)
 
 
 class _Listed:
-    """Images, each a file or page of its own."""
+    """Images, each a file or a page of its own."""
 
     def __init__(self, source: Source) -> None:
         self._source, self.num_frames = source, source.num_frames or 0
@@ -220,28 +220,28 @@ class _Listed:
 
 
 class _Indexed:
-    """An encoded video, the times and keyframes of which are listed once; a listing takes no decoding."""
+    """An encoded video whose frame times and keyframes are listed once, without decoding."""
 
     def __init__(self, video: EncodedVideo) -> None:
         self._video = video
         times, keys, self._time_base = _listing(video)
         order = np.argsort(times, kind="stable")
         self._times = times[order]
-        # A seek to one of several frames with one time may lead to any of them.
+        # A seek to a time that several frames share may lead to any of them.
         _, which, shown_then = np.unique(self._times, return_inverse=True, return_counts=True)
         self._seekable = np.flatnonzero(keys[order] & (shown_then[which] == 1))
         self.num_frames = len(times)
 
     def frames(self, start: int) -> Iterator[Frame]:
-        """Yields the frames from some number up to `start` on: those that were decoded on the way come too.
+        """Yields the frames from `start` on, after those that were decoded on the way to it.
 
-        Damaged packets are passed over: what they cost is missing, and what comes after may be whole.
+        Damaged packets are skipped: their frames are missing, but later ones may be intact.
         """
         container = self._video._open()
         with container:
             stream = self._video._stream(container)
             stream.codec_context.thread_type = "AUTO"
-            # A video that was cut between key frames begins with frames that build on hidden ones before them.
+            # A video that was cut between key frames begins with frames that are predicted from hidden earlier ones.
             before = bisect_right(self._seekable, start)
             key = int(self._seekable[before - 1]) if before else 0
             if key:
@@ -272,7 +272,7 @@ class _Indexed:
                 ) from error
 
     def seconds(self, index: int) -> float | None:
-        """Returns when a frame is shown."""
+        """Returns the presentation time of a frame."""
         return None if self._time_base is None else float(int(self._times[index]) * self._time_base)
 
     def close(self) -> None:
@@ -280,7 +280,7 @@ class _Indexed:
 
 
 def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndarray, " T"], Fraction | None]:
-    """Returns the presentation time of each frame of a file, as the packets come, which begin anew, and the unit."""
+    """Returns, in packet order, each frame's presentation time and whether it is a keyframe; and the time base."""
     times: list[int] = []
     keys: list[bool] = []
     with video._open() as container:
@@ -290,9 +290,8 @@ def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndar
                 if packet.size and not packet.is_discard and not packet.is_corrupt:
                     if packet.pts is None:
                         raise FrameError(
-                            f"{video.name!r} does not say when its frames are shown, so none can be found by its "
-                            "number",
-                            "put it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
+                            f"{video.name!r} has no presentation times, so its frames cannot be found by number",
+                            "remux it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
                         )
                     times.append(packet.pts)
                     keys.append(packet.is_keyframe)

@@ -1,4 +1,4 @@
-"""One lazy reader for everything that a video can come from, and positions in it: the number of a frame, or a time."""
+"""A lazy reader for all video sources, and positions in a video: frame numbers or times."""
 
 import logging
 import os
@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s)")
 _CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
-# Containers count in ticks: a frame at 12.5 s may say 12.4999.
+# Containers count in ticks: a frame at 12.5 s may have the time 12.4999.
 _ROUNDING = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A frame by its number, from 0, or by its time in seconds after the first frame; one of the two."""
+    """A position in a video: either a frame number, from 0, or a time in seconds after the first frame."""
 
     frame: int | None = None
     seconds: float | None = None
 
     @classmethod
     def of(cls, text: str | int) -> "Position":
-        """Returns the position of a number, "240", "12.5s", "500ms", "1:30" or "00:01:30.5".
+        """Returns the position given by a number, "240", "12.5s", "500ms", "1:30" or "00:01:30.5".
 
         Raises:
             FrameError: for anything else.
@@ -50,18 +50,18 @@ class Position:
             return cls(seconds=3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3]))
         raise FrameError(
             f"{text!r} is not a position in a video",
-            "expected a frame from 0, such as 240, or a time, such as 12.5s or 00:01:30",
+            "expected a frame number from 0, such as 240, or a time, such as 12.5s or 00:01:30",
         )
 
     def is_reached(self, index: int, seconds: float | None) -> bool:
-        """Returns whether the frame of this number, so many seconds after the first, is here or later."""
+        """Returns whether a frame, `seconds` after the first one, is at this position or later."""
         if self.frame is not None:
             return index >= self.frame
         assert self.seconds is not None, "one of the two is given"
         return seconds is not None and seconds >= self.seconds - _ROUNDING
 
     def frame_at(self, frames_per_second: float | None) -> int | None:
-        """Returns the number of the frame, of an even video for a time; None where the rate is not known."""
+        """Returns the frame number; for a time, at a constant frame rate. None if the rate is unknown."""
         if self.frame is not None or self.seconds is None:
             return self.frame
         return None if frames_per_second is None else round(self.seconds * frames_per_second)
@@ -71,12 +71,12 @@ class Position:
 
 
 def no_range(start: Position, stop: Position | None) -> FrameError:
-    """Returns the error of a range without a frame."""
+    """Returns the error for a range that contains no frame."""
     return FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
 
 
 def check_range(start: Position, stop: Position | None, name: str, facts: SourceFacts) -> None:
-    """Raises FrameError for a range that is empty, or that the video is known not to have."""
+    """Raises FrameError for a range that is empty or known to be outside the video."""
     if stop is not None and (
         (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
         or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
@@ -93,13 +93,13 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
         has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
-        raise FrameError(f"{name!r} has {has}, and {position} is not in it", "give one that is")
+        raise FrameError(f"{name!r} has {has}, so {position} is outside it", "give a position in the video")
 
 
 def refuse_time(position: Position | None, name: str) -> None:
-    """Raises FrameError for a position that is a time, in a video that has none."""
+    """Raises FrameError for a position that is a time, in a video without times."""
     if position is not None and position.seconds is not None:
-        raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
+        raise FrameError(f"{name!r} has no times, so {position} is not in it", "give a frame number, from 0")
 
 
 _LEAD = 100
@@ -109,10 +109,10 @@ ON_CORRUPT = ("stop", "skip", "hold")
 class VideoReader:
     """The frames of a video, one at a time: a two-hour film needs no more memory than a short clip.
 
-    Frames are upright (orientation tags and display matrices are applied) and keep the times of the source, so a
-    variable frame rate stays one; where the source's clock is set back, times are counted on. Frames keep the numbers
-    that they have in the source: what was dropped or skipped leaves a gap. Iterating again starts again, where the
-    source allows it. docs/streams.md says more of sources without end and of damaged ones.
+    Frames are upright (orientation tags and display matrices are applied) and keep the times of the source, including a
+    variable frame rate; if the source's clock jumps back, times continue from the frame before. Frames keep the numbers
+    that they have in the source: dropped or skipped frames leave a gap. Iterating again starts again, if the source
+    allows it. See docs/streams.md for sources without end and damaged sources.
 
     Example:
         >>> with VideoReader("clip.mp4", start=10, stop=20) as video:  # doctest: +SKIP
@@ -123,40 +123,41 @@ class VideoReader:
         source: a video file; a folder of images or a glob pattern, read in natural order (frame2 before frame10); one
             image; a camera (`"camera:0"` or 0); a pipe (`"-"` for standard input, or an open binary file); or an
             address (http, https, rtsp, ...).
-        start: the first frame to give: its number, from 0, or a time after the first frame, such as "12.5s" or
+        start: the first frame to yield: its number, from 0, or a time after the first frame, such as "12.5s" or
             "00:01:30". Frames keep the numbers that they have in the whole video.
-        stop: the frame to stop before, or the time; None for the end.
-        live: whether to give, after the first frame, only the newest one each time, so as never to fall behind; for
-            cameras, pipes, addresses and files that are followed. A damaged frame does not stop a live source.
-        follow: whether the file or folder is still being written: wait at its end for more.
-        on_corrupt: what to do with a frame that is damaged: "stop" raises, except for broadcasts (rtsp and the like),
-            which skip it; "skip" leaves it out; "hold" gives the last good frame in its place, or leaves it out where
-            there is none. With "skip" and "hold", a video that is cut off just ends. `events` tells of each.
-        reconnect: for how many seconds to try again, at growing intervals, when a camera or an address breaks off.
-        quiet_seconds: a followed file or folder that has not grown for so long has ended.
-        masks: files that are no frames, even where they lie among them.
-        originals: whether frames also come as the video stores them (`Frame.ycbcr`), which takes time and memory.
+        stop: the frame or time to stop before; None for the end.
+        live: whether to yield, after the first frame, only the newest one each time, so that the reader never falls
+            behind; for cameras, pipes, addresses and followed files. A damaged frame does not stop a live source.
+        follow: whether the file or folder is still being written, so that the reader waits at its end for more.
+        on_corrupt: what to do with a damaged frame: "stop" raises, except for broadcasts (rtsp and the like), which
+            skip it; "skip" leaves it out; "hold" repeats the last good frame in its place, or leaves it out if there is
+            none. With "skip" and "hold", a video that is cut off simply ends. `events` records each case.
+        reconnect: for how many seconds to retry, at growing intervals, when a camera or an address disconnects.
+        quiet_seconds: time without growth after which a followed file or folder has ended.
+        masks: files that are not frames, even if they are among them.
+        originals: whether frames also contain the picture as the video stores it (`Frame.ycbcr`), which takes time and
+            memory.
 
     Attributes:
-        name: short, fit for a file name.
-        size: height and width; None until the first frame was read.
-        num_frames: how many frames iterating gives, as the source promises it; None where it does not.
-        frames_per_second: the average; None for images and where it is not known.
+        name: short name, fit for a file name.
+        size: height and width; None until the first frame has been read.
+        num_frames: expected number of frames of an iteration, as the source states; None if it does not.
+        frames_per_second: average frame rate; None for images and if unknown.
         live: as given.
-        repeatable: whether the same frames come when it is read again, also later and elsewhere.
-        total: how many frames the source promises in all; None where it does not.
-        last: the frame to stop before, as far as the source promises one; `total` for a stop that is a time where
-            frames come as they like; None where the source promises nothing.
-        counted: whether the source knows that number, and does not reckon it from a duration.
-        files: of the frames, by number, where each is one and all are there; else None.
-        facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
-            not square.
+        repeatable: whether reading it again, also later and elsewhere, yields the same frames.
+        total: number of frames of the whole source, as it states; None if it does not.
+        last: the frame to stop before, as far as the source states its length; `total` if `stop` is a time and the
+            frame rate varies; None if the source does not state its length.
+        counted: whether `last` is exact, rather than estimated from a duration or a time.
+        files: the frames' files, by number, if each frame is a file and all exist; else None.
+        facts: what is known beforehand, for the user: files left out, levels of more than 8 bits, pixels that are not
+            square.
 
     Raises:
-        FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
-            iterating, before the first frame: an image of a folder is of another size; or, after all frames before: a
-            frame is damaged, of another size, or missing because the video is cut off or the connection does not come
-            back.
+        FrameError: the source is missing, empty or not readable as a video, or an option does not apply to it. While
+            iterating, before the first frame: an image of a folder has another size. After all frames before it: a
+            frame is damaged, has another size, or is missing because the video is cut off or the connection does not
+            come back.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class VideoReader:
         _check_options(on_corrupt, reconnect, quiet_seconds)
         self.live = live
         self._on_corrupt = on_corrupt
-        # Nothing of a broadcast can be fetched again, and joining one in its middle begins with damage.
+        # A broadcast cannot be fetched again, and joining one in the middle begins with damage.
         self._skips = on_corrupt == "skip" or (on_corrupt == "stop" and (live or is_broadcast(source)))
         self._log = EventLog()
         self._interrupted = threading.Event()
@@ -206,11 +207,11 @@ class VideoReader:
 
     @property
     def events(self) -> ReaderEvents:
-        """What happened since the iteration began, also while it is under way."""
+        """Events since the iteration began; also available during it."""
         return self._log.events()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yields the frames; raises FrameError as the class says."""
+        """Yields the frames; raises FrameError as described for the class."""
         self._interrupted.clear()
         self._log.clear()
         if self.files is not None:
@@ -251,33 +252,33 @@ class VideoReader:
             if not self._start.is_reached(reached, seconds):
                 if stopped:
                     raise no_range(self._start, self._stop)
-                raise FrameError(f"{self.name!r} ended before {self._start}", "start where it has a frame")
-            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read", "fetch it again")
+                raise FrameError(f"{self.name!r} ended before {self._start}", "choose an earlier start")
+            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read", "fetch the video again")
 
     def _first_needed(self) -> int:
-        """Returns the first frame to ask the source for."""
+        """Returns the first frame to request from the source."""
         if self._start.frame is None or (self._stop is not None and self._stop.frame is None):
             return 0  # times count from the first frame
-        # What is held at the start may be a frame from before it.
+        # The frame that is held at the start may be one from before it.
         return max(self._start.frame - _LEAD, 0) if self._on_corrupt == "hold" else self._start.frame
 
     def _is_over(self, index: int, seconds: float | None) -> bool:
         return self._stop is not None and self._stop.is_reached(index, seconds)
 
     def _last(self, total: int | None) -> int | None:
-        """Returns the frame to stop before, as far as the source promises one; of a time only in an even video."""
+        """Returns the frame to stop before, as far as the source states one; for a time, only at a constant rate."""
         rate = None if self.facts.footage.rate is None else self.frames_per_second
         stop = None if self._stop is None else self._stop.frame_at(rate)
         return total if total is None or stop is None else min(stop, total)
 
     def _count(self, last: int | None) -> int | None:
-        """Returns how many frames are to be given before the last one, and before a time at the average rate."""
+        """Returns the expected number of frames before `last`; a time is converted at the average rate."""
         start = self._start.frame_at(self.frames_per_second)
         stop = last if self._stop is None else self._stop.frame_at(self.frames_per_second)
         return None if last is None or start is None or stop is None else max(min(stop, last) - start, 0)
 
     def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
-        """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""
+        """Returns the picture to yield in place of a damaged one, or None; raises FrameError if reading must stop."""
         if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
             raise damaged.why
         if damaged.ends:
@@ -288,7 +289,7 @@ class VideoReader:
             return None
         if self._log.note("corrupt", damaged.index):
             does = "left out" if self._skips or last is None else "replaced by the one before"
-            logger.warning("frame %d of %r is damaged, and %s", damaged.index, self._source.name, does)
+            logger.warning("frame %d of %r is damaged and was %s", damaged.index, self._source.name, does)
         if self._skips or last is None:
             self._log.note("skipped", damaged.index)
             return None
@@ -301,19 +302,19 @@ class VideoReader:
             height, width = self.size
             raise FrameError(
                 f"frame {frame.index} ({frame.name}) of {self.name!r} is {frame.size[1]}x{frame.size[0]} pixels, "
-                f"the frames before are {width}x{height}",
-                "expected one size, so scale it or read the parts separately",
+                f"but the frames before it are {width}x{height}",
+                "scale it, or read the parts separately",
             )
 
     def interrupt(self) -> None:
-        """Ends the iteration under way as if the video ended, from any thread, also while it waits for more.
+        """Ends the current iteration as if the video had ended; works from any thread, also while it waits for more.
 
-        What waits for the network is heard only when that answers or gives up, after up to 30 seconds.
+        A read from the network notices this only when the network answers or times out, after up to 30 seconds.
         """
         self._interrupted.set()
 
     def close(self) -> None:
-        """Lets go of the file, connection or camera."""
+        """Closes the file, connection or camera."""
         self._source.close()
 
     def __enter__(self) -> "VideoReader":
@@ -327,6 +328,6 @@ def _check_options(on_corrupt: str, reconnect: float, quiet_seconds: float) -> N
     if on_corrupt not in ON_CORRUPT:
         raise FrameError(f"on_corrupt is {on_corrupt!r}", f"expected one of {', '.join(ON_CORRUPT)}")
     if not 0 <= reconnect < float("inf"):
-        raise FrameError(f"reconnect is {reconnect}", "expected a number of seconds, 0 for not at all")
+        raise FrameError(f"reconnect is {reconnect}", "expected a number of seconds, 0 to disable it")
     if not 0 < quiet_seconds < float("inf"):
         raise FrameError(f"quiet_seconds is {quiet_seconds}", "expected a number of seconds above 0")

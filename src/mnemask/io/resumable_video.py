@@ -1,8 +1,8 @@
-"""A video in the making that survives a crash: encoded in stretches, each of which knows nothing of the ones before.
+"""Video encoding that survives a crash: in stretches, each of which is independent of the ones before.
 
-The state of an encoder cannot be saved. So every `STRETCH` frames a new one begins, and a run that goes on after such a
-stretch encodes the very same bits as one that was never interrupted. Packets go into a NUT file, which players read
-however it is cut off, and are copied into the final container when the video ends.
+The state of an encoder cannot be saved. So every `STRETCH` frames a new one begins, and a run that resumes after such a
+stretch encodes exactly the same bits as one that was never interrupted. Packets go into a NUT file, which players can
+read wherever it is cut off, and are copied into the final container when the video ends.
 """
 
 import errno
@@ -34,22 +34,22 @@ from mnemask.io.sound import Excerpt, Sound
 
 logger = logging.getLogger(__name__)
 
-# Two seconds of most videos: keyframes are as dense as streaming services have them.
+# Two seconds of most videos: keyframes are as frequent as in the files of streaming services.
 STRETCH = 48
 
 
 @dataclass(frozen=True, slots=True)
 class StreamParameters:
-    """What all pictures of a video have in common.
+    """The properties that all pictures of a video share.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        pixel_format: FFmpeg's name of how they are stored.
-        pixel_aspect: how many times as wide as high a pixel is shown, such as "16/11".
-        colours: how their values are meant.
-        ticks_per_second: of their times.
-        period: ticks for which the last one is shown.
+        width: width in pixels.
+        height: height in pixels.
+        pixel_format: FFmpeg's name of the pixel format.
+        pixel_aspect: width of a pixel divided by its height, as shown, such as "16/11".
+        colours: meaning of the stored values.
+        ticks_per_second: resolution of the presentation times.
+        period: duration of the last picture, in ticks.
     """
 
     width: int
@@ -62,7 +62,7 @@ class StreamParameters:
 
     @classmethod
     def of_state(cls, state: ResumeState) -> "StreamParameters":
-        """Returns what a resume state says of them."""
+        """Returns the parameters in a resume state."""
         values = {each.name: state[each.name] for each in fields(cls)}
         return cls(**{**values, "colours": Colours(**values["colours"])})
 
@@ -77,16 +77,16 @@ class Codec:
     """How pictures are encoded.
 
     Attributes:
-        name: FFmpeg's, of the encoder.
-        options: of it.
+        name: FFmpeg's name of the encoder.
+        options: options of the encoder.
         rate: frames per second.
-        growing_suffix: of the file while it grows: nut, mkv or webm, which hold such packets and can be read up to
-            where they were cut off.
-        tag: what an mp4 or mov file calls the codec, where FFmpeg would take another name.
+        growing_suffix: suffix of the file while it grows: nut, mkv or webm, which hold such packets and can be read up
+            to where they were cut off.
+        tag: codec tag in an mp4 or mov file, if FFmpeg would choose another one.
 
-    Matroska (mkv, webm) counts in milliseconds. Here it counts ticks in their place: it plays at another speed, and
-    loses no time. And it holds a packet back until the next one comes. So after each stretch the last packet comes once
-    more, a tick later, which no frame is.
+    Matroska (mkv, webm) counts in milliseconds. Here it stores ticks in their place: the growing file plays at the
+    wrong speed, but times are not rounded. Matroska also holds a packet back until the next one comes. So after each
+    stretch the last packet is written once more, a tick later, where no frame can be.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Codec:
 
     @property
     def is_matroska(self) -> bool:
-        """Whether the container counts ticks as milliseconds."""
+        """Whether the container stores ticks as milliseconds."""
         return self.growing_suffix != "nut"
 
     def encoder(self, parameters: StreamParameters) -> VideoCodecContext:
@@ -110,7 +110,7 @@ class Codec:
         return context
 
     def stream(self, container: OutputContainer, parameters: StreamParameters) -> VideoStream:
-        """Returns a new stream of a container for what such encoders give."""
+        """Adds a stream for the packets of such encoders to a container and returns it."""
         stream = container.add_stream(self.name, rate=self.rate, options=self._options_for(parameters))
         assert isinstance(stream, VideoStream)
         _describe(stream.codec_context, parameters)
@@ -119,11 +119,11 @@ class Codec:
         return stream
 
     def _options_for(self, parameters: StreamParameters) -> dict[str, str]:
-        # FFV1 of level 3 is cut into slices side by side, two or more, which a column of pixels has not.
+        # FFV1 of level 3 cuts a picture into two or more slices side by side, impossible with one column of pixels.
         return {"level": "1"} if self.name == "ffv1" and parameters.width == 1 else dict(self.options)
 
     def path(self, folder: Path, name: str, number: int) -> Path:
-        """Returns the path of a file that grows."""
+        """Returns the path of a growing file."""
         return folder / f"{name}.{number}.{self.growing_suffix}"
 
 
@@ -132,18 +132,18 @@ _MILLISECOND = Fraction(1, 1000)
 
 
 class StretchedVideo:
-    """A file that grows, and goes on where a checkpoint left it.
+    """A video file that grows, and is continued where a checkpoint left it.
 
     Args:
-        folder: of the file.
-        name: of the file, to which a number and the suffix are added.
+        folder: folder of the file.
+        name: name of the file, to which a number and the suffix are added.
         codec: how to encode.
-        parameters: of the pictures.
-        resume_state: of an earlier run; this one continues its file.
-        begun: frames that count as before the first one, so that the first stretch is shorter by them.
+        parameters: properties of the pictures.
+        resume_state: state of an earlier run, whose file is continued.
+        begun: number of frames that count as before the first one; the first stretch is shorter by them.
 
     Raises:
-        OutputError: if the file of the earlier run is shorter than the resume_state says.
+        OutputError: the file of the earlier run is shorter than its resume state states.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class StretchedVideo:
         self._file = self.path.open("wb")
         options = {"fflags": "+flush_packets+bitexact"}
         if codec.is_matroska:
-            options["cluster_time_limit"] = "0"  # each packet goes to the disk when the next one comes
+            options["cluster_time_limit"] = "0"  # each packet reaches the disk when the next one comes
         self._container = av.open(self._file, "w", format=_FORMATS[codec.growing_suffix], options=options)
         self._stream = codec.stream(self._container, parameters)
         self._container.start_encoding()
@@ -179,7 +179,7 @@ class StretchedVideo:
                 on_failure.pop_all()
 
     def add(self, frame: VideoFrame, ticks: int) -> None:
-        """Encodes one picture, to be shown at this time."""
+        """Encodes one picture with this presentation time."""
         frame.pts, frame.time_base = ticks, self.parameters.time_base
         if self._widen is not None:
             self._widen.push(frame)
@@ -191,7 +191,7 @@ class StretchedVideo:
             self._end_stretch()
 
     def resume_state(self) -> ResumeState:
-        """Returns the state from which a later run can resume; only at the end of a stretch."""
+        """Returns the state from which a later run can resume; valid only at the end of a stretch."""
         assert self._encoder is None, f"frame {self._num_frames} is within a stretch"
         return {"number": self._number, "frames": self._num_frames, **asdict(self.parameters)}
 
@@ -201,17 +201,17 @@ class StretchedVideo:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Writes what the encoder still holds and closes the file, which then is whole."""
+        """Flushes the encoder and closes the file, which is then complete."""
         with self._file, self._container:
             self._end_stretch()
 
     def remux(
         self, target: Path, excerpt: Excerpt | None = None, timecode: str = "", tags: Mapping[str, str] | None = None
     ) -> None:
-        """Copies the closed file into the container that the suffix of the target says, and sound and tags beside it.
+        """Copies the closed file into the container of the target's suffix, with sound and tags.
 
-        Sound that the container does not take is encoded anew; where that is impossible too, the video has none. Both
-        are logged as warnings.
+        Sound that the container does not accept is re-encoded; if that is impossible too, the video has none. Both are
+        logged as warnings.
         """
         ways = [] if excerpt is None else [(excerpt, True), (excerpt, False)]
         for sound, copied in ways:
@@ -230,14 +230,14 @@ class StretchedVideo:
         if suffix in (".mp4", ".mov"):
             options |= _timescale(self.parameters)
         if suffix == ".mp4":
-            # Puts the index in front, so that a browser or a pipe can play it.
+            # Puts the index at the front, so that a browser or a pipe can play it.
             options["movflags"] = "faststart"
         with ExitStack() as stack:
             source = stack.enter_context(_packets(self.path))
             container = stack.enter_context(av.open(f"file:{target}", "w", options=options))
             container.metadata.update(tags)
             if self._codec.tag:
-                # What an encoder says of itself is more than that file keeps: without 32 bits a pixel no alpha is read.
+                # The growing file does not keep all that the encoder states: players need 32 bits per pixel for alpha.
                 stream = self._codec.stream(container, self.parameters)
                 stream.metadata.update({"timecode": timecode} if timecode else {})
             else:
@@ -249,12 +249,12 @@ class StretchedVideo:
             streams = [_retimed(_whole(source, self._codec), stream, self.parameters)]
             if sound is not None:
                 streams.append(stack.enter_context(sound).packets(container))
-            # By their times: what a muxer waits for it holds in memory.
+            # In order of time: packets that wait for others are held in memory by the muxer.
             for packet in heapq.merge(*streams, key=lambda packet: (packet.dts or 0) * (packet.time_base or 0)):
                 container.mux(packet)
 
     def _copy(self, path: Path, num_frames: int) -> None:
-        """Takes over the first frames of an earlier file: without B-frames, each is one packet."""
+        """Copies the first frames of an earlier file: without B-frames, each is one packet."""
         if not path.is_file():
             require(path, 0, num_frames, "frames")
         with _packets(path) as source:
@@ -284,7 +284,7 @@ class StretchedVideo:
         self._mux(packets)
 
     def _push_out(self) -> None:
-        """Has the last packet written too."""
+        """Makes Matroska write the last packet too."""
         if self._codec.is_matroska and self._last is not None:
             self._last.pts = self._last.dts = (self._last.pts or 0) + 1
             self._container.mux(self._last)
@@ -306,7 +306,7 @@ def _timescale(parameters: StreamParameters) -> dict[str, str]:
 
 
 def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, parameters: StreamParameters) -> Iterator[AnyPacket]:
-    """Yields the packets for a stream; the last says how long it is shown, which no later one tells."""
+    """Yields the packets for a stream; the last one gets a duration, since no later one implies it."""
     last: AnyPacket | None = None
     for packet in packets:
         if packet.time_base == _MILLISECOND:  # of Matroska
@@ -322,7 +322,7 @@ def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, parameters: Stre
 
 
 def _with_pixel_aspect(parameters: StreamParameters) -> Graph:
-    """Returns a filter that writes the pixel aspect into a frame, the only place from which FFV1 takes it."""
+    """Returns a filter that sets the pixel aspect of a frame, the only place from which FFV1 takes it."""
     graph = Graph()
     source = graph.add_buffer(
         width=parameters.width,
@@ -342,7 +342,7 @@ def _packets(path: Path) -> InputContainer:
 
 
 def _whole(source: InputContainer, codec: Codec) -> Iterator[AnyPacket]:
-    """Yields the packets of a file that grew, each once."""
+    """Yields each packet of a growing file once, without the repeated ones of Matroska."""
     before: int | None = None
     for packet in source.demux(source.streams.video[0]):
         if not packet.size or packet.is_corrupt:

@@ -1,8 +1,8 @@
-"""Masks as run lengths and as outlines, the two ways in which annotation tools keep them.
+"""Masks as run lengths and as outlines, the two ways in which annotation tools store them.
 
-Outlines run along the edges of pixels: a mask of one pixel at 3, 5 has the corners (3, 5), (4, 5), (4, 6) and (3, 6).
-So they give back exactly the mask that they were made of. A hole, or another piece, is joined to an outline by a cut
-without width, where a tool keeps one outline an object.
+Outlines run along the edges of pixels: a mask of one pixel at (3, 5) has the corners (3, 5), (4, 5), (4, 6) and (3, 6).
+So they convert back to exactly the same mask. For tools that store one outline per object, a hole or another piece is
+joined to the outline by a cut of zero width.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ Mask = Bool[np.ndarray, "H W"]
 Outline = Float[np.ndarray, "_ 2"]
 """Corners (x, y) in pixels, in order; the last is joined to the first."""
 
-_BRUSH_SIZES = (3, 4, 8, 16)  # bits of a run's length in a brush's run lengths
+_BRUSH_SIZES = (3, 4, 8, 16)  # bits that a run's length may take in Label Studio's brush format
 
 
 def box_of(mask: Mask) -> tuple[int, int, int, int]:
@@ -28,7 +28,7 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
 def pieces_of(
     mask: Mask, connectivity: Literal[4, 8] = 8
 ) -> tuple[Int32[np.ndarray, "H W"], Int32[np.ndarray, " pieces"]]:
-    """Returns the number of the piece at each pixel, 0 outside, and the area of each piece; of number 0 it is 0."""
+    """Returns the number of the piece at each pixel, 0 outside, and the area of each piece, 0 for number 0."""
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
@@ -36,14 +36,14 @@ def pieces_of(
 
 
 def run_lengths(mask: Mask) -> Int64[np.ndarray, " N"]:
-    """Returns the lengths of the runs of a mask row by row, of the background first, so the first may be 0."""
+    """Returns the lengths of a mask's runs, row by row and beginning with background, so the first may be 0."""
     flat = np.concatenate(([False], mask.ravel()))
     ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]), mask.size)
     return np.diff(ends, prepend=0)
 
 
 def mask_from_run_lengths(runs: Sequence[int] | Int64[np.ndarray, " N"], height: int, width: int) -> Mask:
-    """Returns the mask of run lengths as `run_lengths` gives them; raises ValueError where they do not fill it."""
+    """Returns the mask of run lengths from `run_lengths`; raises ValueError if they do not fill it."""
     lengths = np.asarray(runs, np.int64)
     if lengths.ndim != 1 or ((lengths < 0) | (lengths > height * width)).any() or lengths.sum() != height * width:
         raise ValueError(f"run lengths of {sum(lengths.ravel().tolist())} pixels for {width}x{height}")
@@ -53,9 +53,9 @@ def mask_from_run_lengths(runs: Sequence[int] | Int64[np.ndarray, " N"], height:
 def runs_of_text(text: str) -> Int64[np.ndarray, " N"]:
     """Returns the run lengths, column by column, in COCO's compressed `counts`; raises ValueError for damaged ones.
 
-    Each is of characters with 5 bits, the lowest first, of which another bit says that more follow; from the fourth on
-    they are differences to the one before the last. pycocotools gives what happens to be in memory for a text that is
-    cut off.
+    Each consists of characters with 5 bits, the lowest first, and a sixth bit if more follow; from the fourth on, a run
+    is stored as its difference from the run two before it. For a text that is cut off, pycocotools returns whatever
+    happens to be in memory.
     """
     codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
@@ -64,7 +64,7 @@ def runs_of_text(text: str) -> Int64[np.ndarray, " N"]:
     starts = np.append(0, ends[:-1] + 1)
     sizes = ends - starts + 1
     if sizes.max() > 7:
-        raise ValueError("compressed run lengths with one of more than 32 bits")
+        raise ValueError("a compressed run length of more than 32 bits")
     places = np.arange(len(codes)) - np.repeat(starts, sizes)
     runs = np.add.reduceat((codes & 31) << (5 * places), starts)
     runs = np.where(codes[ends] & 16, runs - (np.int64(1) << (5 * sizes)), runs)
@@ -74,7 +74,7 @@ def runs_of_text(text: str) -> Int64[np.ndarray, " N"]:
 
 
 def brush_of(mask: Mask) -> list[int]:
-    """Returns the bytes of a mask as Label Studio's brush keeps it: bits of runs of RGBA bytes, 255 in the mask."""
+    """Returns a mask as bytes of Label Studio's brush format: bit-packed runs of RGBA bytes, 255 in the mask."""
     bits = [f"{4 * mask.size:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _BRUSH_SIZES)]
     for place, run in enumerate(run_lengths(mask).tolist()):
         value, left = "11111111" if place % 2 else "00000000", 4 * run
@@ -89,7 +89,7 @@ def brush_of(mask: Mask) -> list[int]:
 
 
 def mask_of_brush(data: Sequence[int], height: int, width: int) -> Mask:
-    """Returns the mask of a brush's bytes; raises ValueError where they are damaged or of another size."""
+    """Returns the mask in a brush's bytes; raises ValueError if they are damaged or of another size."""
     raw = np.asarray(data)
     if raw.ndim != 1 or raw.dtype.kind not in "iu" or len(raw) < 7 or raw.min() < 0 or raw.max() > 255:
         raise ValueError("brush run lengths that are not a list of bytes")
@@ -127,13 +127,13 @@ def outlines_of(mask: Mask, tolerance: float = 0.0) -> list[Outline]:
     """Returns the outline of each piece of a mask, the largest first, with its holes cut in.
 
     Args:
-        mask: of one object.
-        tolerance: pixels by which an outline may differ, for fewer corners; at 0 it is exact.
+        mask: mask of one object.
+        tolerance: pixels by which an outline may deviate, for fewer corners; at 0 it is exact.
     """
     left, top, width, height = box_of(mask)
     if not width:
         return []
-    # On pixels of double size each corner of the outline has a pixel of its own.
+    # At double size, each corner of the outline has a pixel of its own.
     doubled = np.repeat(np.repeat(mask[top : top + height, left : left + width], 2, 0), 2, 1).view(np.uint8)
     found, tree = cv2.findContours(np.pad(doubled, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_corners(each, tolerance) + np.array((left, top)) for each in found]
@@ -150,7 +150,7 @@ def outlines_of(mask: Mask, tolerance: float = 0.0) -> list[Outline]:
 
 
 def joined(rings: Sequence[Outline]) -> Outline:
-    """Returns one outline of several, joined by cuts between their nearest corners."""
+    """Returns several outlines as one, joined by cuts between their nearest corners."""
     whole, *others = rings
     for ring in others:
         distances = ((whole[:, None] - ring[None]) ** 2).sum(2)
@@ -160,7 +160,7 @@ def joined(rings: Sequence[Outline]) -> Outline:
 
 
 def filled(outlines: Iterable[Outline], height: int, width: int) -> Mask:
-    """Returns the pixels with their centres inside outlines, each filled by the even-odd rule."""
+    """Returns the pixels whose centres are inside the outlines, each filled by the even-odd rule."""
     mask = np.zeros((height, width), bool)
     for outline in outlines:
         mask |= _filled(np.asarray(outline, float), height, width)
@@ -168,15 +168,15 @@ def filled(outlines: Iterable[Outline], height: int, width: int) -> Mask:
 
 
 def _corners(contour: Int32[np.ndarray, "_ 1 2"], tolerance: float) -> Outline:
-    """Returns the corners between the pixels of single size along a contour of pixels of double size and a border."""
+    """Returns the corners, at single size, along a contour that was found at double size with a border."""
     points = contour[:, 0] // 2  # doubled pixel i, with the border at i + 1, has its corner at (i + 1) // 2
     points = points[(points != np.roll(points, 1, 0)).any(1)]
-    # Points on a straight line say nothing.
+    # Points on a straight line are redundant.
     before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
     points = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
     if tolerance and len(points) > 3:
         fewer = cv2.approxPolyDP(points.astype(np.float32)[:, None], tolerance, closed=True)[:, 0]
-        points = fewer if len(fewer) >= 3 else points  # what is smaller than the tolerance is there all the same
+        points = fewer if len(fewer) >= 3 else points  # a piece smaller than the tolerance is kept as it is
     corners: Outline = points.astype(float)
     return corners
 

@@ -1,4 +1,4 @@
-"""The sound of a video beside what is made of its pictures: copied as it is, or encoded anew, and cut to them."""
+"""The sound of a source in the videos made from it: copied or re-encoded, and cut to their frames."""
 
 import logging
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from mnemask.io.decoder import AnyPacket, open_container
 
 logger = logging.getLogger(__name__)
 
-# What players and editing programs read in each container. FFmpeg would write more.
+# Codecs that players and editing programs read in each container. FFmpeg would write more.
 _COPIED = {
     "mp4": ("aac", "mp3", "ac3", "eac3", "alac"),
     "mov": ("aac", "mp3", "ac3", "eac3", "alac"),
     "webm": ("opus", "vorbis"),
 }
-# And what everything else becomes there.
+# Encoders for all other sound.
 _ENCODER = {"mp4": "aac", "mov": "pcm_s16le", "webm": "libopus"}
 _SPOKEN = {"aac": "AAC", "libopus": "Opus", "pcm_s16le": "PCM of 16 bits", "pcm_s24le": "PCM of 24 bits"}
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 64_000}
-# Where nothing says it, as in raw PCM, packets of the encoder have so many samples.
+# Samples in a packet of encoders that state no frame size, such as raw PCM.
 _CHUNK = 1024
-# A decoder of overlapping blocks needs those before.
+# In seconds: decoders of overlapping blocks need earlier ones.
 _LEAD_IN = Fraction(1, 2)
 
 
@@ -50,8 +50,8 @@ class Sound:
     """All sound of an excerpt, as packets for a container.
 
     Args:
-        excerpt: of what.
-        copies: whether what the container takes is copied packet by packet, uncut within one.
+        excerpt: the sound to use.
+        copies: whether sound that the container accepts is copied, in whole packets.
     """
 
     def __init__(self, excerpt: Excerpt, copies: bool) -> None:
@@ -65,12 +65,12 @@ class Sound:
         self._source.close()
 
     def packets(self, target: OutputContainer) -> Iterator[AnyPacket]:
-        """Adds a stream for each of the source's; returns their packets, in the order of their times."""
+        """Adds a stream for each of the source's and returns their packets, in the order of their times."""
         tracks: dict[int, _Copied | _Encoded] = {}
         for stream in self._source.streams.audio:
             if getattr(stream, "codec_context", None) is None:
                 logger.warning(
-                    "sound stream %d of %s is of an unknown kind: left out", stream.index, self._excerpt.path
+                    "sound stream %d of %s has an unknown codec and is left out", stream.index, self._excerpt.path
                 )
                 continue
             tracks[stream.index] = self._track(stream, target)
@@ -81,11 +81,11 @@ class Sound:
         if self._copies and name in _COPIED.get(kind, ()):
             return _Copied(stream, target, self._excerpt)
         if kind == "mov" and name.startswith("pcm_") and name in target.supported_codecs:
-            return _Encoded(stream, target, self._excerpt, name)  # the same samples, cut between any two
+            return _Encoded(stream, target, self._excerpt, name)  # the same samples, cut at any of them
         encoder = _ENCODER[kind]
         if encoder == "pcm_s16le" and stream.codec_context.format.bytes > 2:
             encoder = "pcm_s24le"
-        said = "%s: its sound is re-encoded as %s, since few programs read %s in a .%s"
+        said = "%s: its sound is re-encoded as %s, since few programs read %s in .%s files"
         logger.warning(said, self._excerpt.path.name, _SPOKEN[encoder], name, kind)
         return _Encoded(stream, target, self._excerpt, encoder)
 
@@ -110,10 +110,10 @@ class Sound:
 
 
 class _Copied:
-    """A stream that is copied: packets that overlap with the excerpt.
+    """A copied stream: the packets that overlap with the excerpt.
 
-    An mp4 or mov file says from where in the first one to play; for Opus and Vorbis in WebM, it begins where half of a
-    packet is within.
+    An mp4 or mov file states where in the first packet to start playing; Opus and Vorbis in WebM start with a packet
+    more than half of which is within the excerpt.
     """
 
     def __init__(self, stream: AudioStream, target: OutputContainer, excerpt: Excerpt) -> None:
@@ -130,7 +130,7 @@ class _Copied:
         length = packet.duration or 0
         reach = packet.pts + (length // 2 if self._by_half else length)
         if reach <= self._begin and not self._began:
-            # One more, of which nothing is heard: blocks of AAC and MP3 need the one before.
+            # One more packet, which is not heard: blocks of AAC and MP3 need the one before.
             self._kept = [] if self._by_half else [packet]
             return
         self._began = True
@@ -146,7 +146,7 @@ class _Copied:
         return iter(())
 
 
-# Tracks of cameras that do not say where their channels are heard; encoders want to know.
+# For camera tracks that do not state where their channels are heard, as encoders require.
 _LAYOUTS = {
     "1 channels": "mono",
     "2 channels": "stereo",
@@ -157,7 +157,7 @@ _LAYOUTS = {
 
 
 class _Encoded:
-    """A stream that is encoded anew, cut to the sample; where sound is missing in between, there is silence."""
+    """A re-encoded stream, cut to the sample; gaps in the sound become silence."""
 
     def __init__(self, stream: AudioStream, target: OutputContainer, excerpt: Excerpt, encoder: str) -> None:
         source = stream.codec_context
@@ -168,7 +168,7 @@ class _Encoded:
         layout = _LAYOUTS.get(source.layout.name, source.layout.name)
         if encoder == "libopus" and source.layout.nb_channels > 2:
             layout = "stereo"
-            logger.warning("%s: %d channels become 2", excerpt.path.name, source.layout.nb_channels)
+            logger.warning("%s: %d sound channels are mixed to 2", excerpt.path.name, source.layout.nb_channels)
         self._format = (codec.audio_formats or [source.format])[0].name
         out = target.add_stream(encoder, rate=self._rate, layout=layout)
         assert isinstance(out, AudioStream), "an encoder of sound"
@@ -214,7 +214,7 @@ class _Encoded:
             length = values.shape[1] // step
             gap = start - self._taken
             if self._taken and abs(gap) < self._rate // 100:
-                gap = 0  # the rounding of a container
+                gap = 0  # rounded by the container
             skipped = min(max(-gap, 0), length)
             if gap > 0:
                 silent = min(gap, max(self._total - self._taken, 0))
@@ -247,5 +247,5 @@ class _Encoded:
 
 
 def _name(target: AudioStream, source: AudioStream) -> None:
-    """Keeps what tells one track from another."""
+    """Copies the tags that tell one track from another."""
     target.metadata.update({key: source.metadata[key] for key in ("language", "title") if key in source.metadata})

@@ -1,4 +1,4 @@
-"""What a video can come from, and how each is opened."""
+"""The kinds of video sources, and how each is opened."""
 
 import glob
 import hashlib
@@ -21,8 +21,8 @@ from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin
 
-_END = 2**20  # bytes of a file that identify it
-_SOME, _PART, _DIGITS = 18, 4096, 4  # of the images of a folder: so many, bytes of each, and of its checksum
+_END = 2**20  # bytes at each end of a file that identify it
+_SOME, _PART, _DIGITS = 18, 4096, 4  # images sampled in a folder, bytes of a part, digits of a checksum
 _PICTURES = ", pictures "
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")
 
@@ -33,13 +33,13 @@ class Opening:
 
     Attributes:
         live: whether only its newest frame is wanted.
-        follow: for how many seconds to wait for a file or folder to grow; None for not at all.
-        goes_on: whether frames behind a damage are wanted.
-        reconnect: for how many seconds to try to connect again.
-        interrupted: ends each wait.
-        log: where events are noted.
-        masks: files that are no frames, even where they lie among them.
-        originals: whether pictures of a video also come as they are stored.
+        follow: for how many seconds to wait for a file or folder to grow; None does not wait.
+        goes_on: whether frames after damage are wanted.
+        reconnect: for how many seconds to try to reconnect.
+        interrupted: event that ends each wait.
+        log: log in which events are noted.
+        masks: files that are not frames, even if they are among them.
+        originals: whether pictures of a video also contain what is stored (`Picture.ycbcr`).
     """
 
     live: bool = False
@@ -52,11 +52,11 @@ class Opening:
     originals: bool = False
 
     def backoff(self) -> Backoff | None:
-        """Returns how long to try to connect again; None for not at all."""
+        """Returns the backoff for reconnecting; None if that is not wanted."""
         return Backoff(self.reconnect, self.interrupted) if self.reconnect else None
 
     def growth(self, follow: float) -> Backoff:
-        """Returns how long to wait for more of a file or folder."""
+        """Returns the backoff for waiting until a file or folder grows."""
         return Backoff(follow, self.interrupted, first=0.05, longest=0.5)
 
     def video(self, origin: Origin, name: str, **more: Any) -> EncodedVideo:
@@ -64,27 +64,27 @@ class Opening:
         return EncodedVideo(origin, name, goes_on=self.goes_on, log=self.log, originals=self.originals, **more)
 
     def refuse(self, what: str, *, live: bool = False, follow: bool = False, reconnect: bool = False) -> None:
-        """Raises FrameError for what was asked of a source that cannot have it."""
+        """Raises FrameError for an option that does not apply to the source."""
         for asked, allowed, option, where in (
-            (self.live and self.follow is None, live, "live", "cameras, pipes, addresses and files that are followed"),
+            (self.live and self.follow is None, live, "live", "cameras, pipes, addresses and followed files"),
             (self.follow is not None, follow, "follow", "video files and folders of images"),
             (self.reconnect > 0, reconnect, "reconnect", "cameras and addresses"),
         ):
             if asked and not allowed:
-                raise FrameError(f"{what} cannot be read with {option} (--{option})", f"that is for {where}")
+                raise FrameError(f"{what} cannot be read with {option} (--{option})", f"this option is for {where}")
 
 
 def is_broadcast(source: object) -> bool:
-    """Returns whether the source is an address of something that is sent once and cannot be fetched again."""
+    """Returns whether the source is the address of a broadcast, which is sent once and cannot be fetched again."""
     scheme, address, _ = str(source).partition("://")
     return bool(address) and scheme.lower() not in _RECORDED_SCHEMES
 
 
 def digest_of_video(path: Path) -> str | None:
-    """Returns what identifies a video under any name; None where there is no file, folder or pattern.
+    """Returns a digest that identifies a video under any name; None if there is no file, folder or pattern.
 
-    It is a checksum of the size and both ends of a file, or of the names and sizes of images, and a short one of parts
-    of each of some of them: pictures that are not compressed are all of one size.
+    For a file, it is a checksum of its size and both ends. For images, it is a checksum of their names and sizes and a
+    short one of parts of each of some of them, since uncompressed pictures all have the same size.
     """
     pictures = ""
     if path.is_file():
@@ -107,8 +107,8 @@ def digest_of_video(path: Path) -> str | None:
 
 
 def _parts(image: Path) -> str:
-    """Returns a short checksum of the beginning of a file, and of as much from its middle on; 0 if it is not read."""
-    with suppress(OSError), image.open("rb") as file:  # which is said where its frame comes
+    """Returns a short checksum of the first bytes of a file and as many from its middle; zeros if it cannot be read."""
+    with suppress(OSError), image.open("rb") as file:  # reported when its frame is read
         begins = file.read(_PART)
         file.seek(image.stat().st_size // 2)
         return hashlib.sha256(begins + file.read(_PART)).hexdigest()[:_DIGITS]
@@ -116,9 +116,9 @@ def _parts(image: Path) -> str:
 
 
 def is_same_video(before: object, now: object) -> bool:
-    """Returns whether two digests, or texts that end with them, are of one video.
+    """Returns whether two digests, or texts that end with them, identify the same video.
 
-    Old ones know names and sizes alone. One of more than two pictures may have been repaired.
+    Old digests contain names and sizes alone. One of more than two pictures may differ: it may have been repaired.
     """
     (known, _, then), (name, _, here) = (str(each).partition(_PICTURES) for each in (before, now))
     changed = sum(then[at : at + _DIGITS] != here[at : at + _DIGITS] for at in range(0, len(here), _DIGITS))
@@ -127,7 +127,7 @@ def is_same_video(before: object, now: object) -> bool:
 
 
 def of_content(path: Path) -> str:
-    """Returns name and checksum of a file; raises OSError where it cannot be read."""
+    """Returns name and checksum of a file; raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
@@ -144,11 +144,11 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
     if not isinstance(source, str | os.PathLike):
         raise FrameError(
             f"a video cannot be read from a {type(source).__name__}",
-            "give a path, an address, the number of a camera or an open binary file; frames need no reader",
+            "give a path, an address, a camera number or an open binary file; frames need no reader",
         )
     text = os.fspath(source)
     if text == "-" and sys.stdin is None:
-        raise FrameError("the standard input is closed", "pipe a video into it, or give a file")
+        raise FrameError("standard input is closed", "pipe a video into it, or give a file")
     if text == "-":
         return _open_pipe(sys.stdin.buffer, "stdin", how)
     if text.startswith("camera:") and text.removeprefix("camera:").isdecimal():
@@ -179,7 +179,7 @@ def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
 
 def _open_path(text: str, how: Opening) -> Source:
     path = Path(text)
-    # Those of pathlib raise for names that no file can have: too long, or with a NUL in them.
+    # Those of pathlib raise for names that no file can have: too long, or with a NUL.
     if text and os.path.isdir(text):  # noqa: PTH112
         how.refuse(repr(text), follow=True)
         name = path.resolve().name
@@ -206,8 +206,8 @@ def _open_images(source: Path, name: str, how: Opening) -> Source:
 
 
 def _begins_as_stack(path: Path) -> bool:
-    """Returns whether a file holds a TIFF or WebP, whatever it is called, and is no raw picture of a camera."""
-    with suppress(OSError), path.open("rb") as file:  # what cannot be read, opening it says
+    """Returns whether a file is a TIFF or WebP, whatever its name, and not a raw picture of a camera."""
+    with suppress(OSError), path.open("rb") as file:  # opening it reports what cannot be read
         return not is_unread_picture(path) and kind_of_stack(file.read(HEAD)) != ""
     return False
 

@@ -1,4 +1,4 @@
-"""The first SIGINT or SIGTERM asks a run to end well, the second one ends it at once; none is lost."""
+"""The first SIGINT or SIGTERM asks a run to end cleanly, the second one ends it at once; no signal is lost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """Hears signals while it is entered.
+    """Context manager that receives stop signals.
 
     Args:
-        interrupt: is called with the first one, to end what waits for more.
+        interrupt: called on the first signal, to end a wait for more input.
     """
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
@@ -22,12 +22,12 @@ class StopSignals:
         self._heard: signal.Signals | None = None
 
     def __call__(self) -> str | None:
-        """Returns the name of the signal that was heard, None before it."""
+        """Returns the name of the signal that was received, None before it."""
         return None if self._heard is None else self._heard.name
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that ended because of the signal; 0 if none came."""
+        """Exit code that a shell expects of a process that ended because of the signal; 0 if none was received."""
         return 0 if self._heard is None else 128 + self._heard
 
     def __enter__(self) -> StopSignals:

@@ -46,13 +46,13 @@ logger = logging.getLogger(__name__)
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
 
-# Formats that cameras of 10, 12 and 14 bits are stored in, without a word of how many bits are used.
+# Formats that cameras of 10, 12 and 14 bits use for storage, without stating how many bits are used.
 _DEEP = tuple(
     f"{kind}{end}"
     for kind in ("gray16", "ya16", "rgb48", "bgr48", "rgba64", "bgra64", "gbrp16", "gbrap16")
     for end in ("le", "be")
 )
-_LOOKS, _LOOKED_AT = 8, 12  # at so many places of such a video, and frames at each, before the first is given
+_LOOKS, _LOOKED_AT = 8, 12  # places of such a video that are sampled when it is opened, frames at each
 
 Origin = str | Readable | Callable[[], ReadableFile]
 
@@ -63,12 +63,12 @@ class EncodedVideo:
     Args:
         source: what PyAV opens: `file:PATH`, an address, a binary file object, which can be read only once, or a
             function that opens one each time.
-        shown: what messages call it: no password or token.
-        goes_on: whether frames behind a damage are looked for.
-        broadcast: it has no end that could be missing.
-        backoff: for how long to try to connect again; None where there is no connection, or no wish to.
-        log: where reconnects are noted.
-        originals: whether pictures also come as they are stored.
+        shown: name in messages, without password or token.
+        goes_on: whether to look for frames after damage.
+        broadcast: whether it is a broadcast, which has no end that could be missing.
+        backoff: for how long to try to reconnect; None if there is no connection or that is not wanted.
+        log: log in which reconnects are noted.
+        originals: whether pictures also contain what is stored (`Picture.ycbcr`).
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class EncodedVideo:
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the frames from number `start` on, upright, and every damage."""
+        """Yields the upright frames from number `start` on, and every damaged one."""
         container: InputContainer | None = self._container or self._reopen()
         self._container = None
         index = 0
@@ -124,7 +124,7 @@ class EncodedVideo:
         while container is not None:
             with self._closing(container):
                 decoding = self._decoding(container)
-                # A recording comes again from its beginning, a broadcast from where it is now.
+                # A recording starts again at its beginning, a broadcast at the present.
                 again = 0 if decoding.endless else index
                 matrices: dict[int, Matrix] = {}
                 traces = False
@@ -145,9 +145,9 @@ class EncodedVideo:
             container = self._connect_again(decoding.lost, index) if decoding.lost else None
 
     def picture(self, frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]) -> Picture:
-        """Returns the upright picture of a decoded frame; `matrices` holds on to what was found before."""
-        # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of frames
-        # would wait for that. So look once, and again only if the rotation changes.
+        """Returns the upright picture of a decoded frame; `matrices` caches the display matrices found so far."""
+        # Reading a frame's side data ties it into a cycle that only the garbage collector breaks: hundreds of frames
+        # would wait for that. So it is read once, and again only if the rotation changes.
         if frame.rotation not in matrices:
             matrices[frame.rotation] = display_matrix(frame)
         matrix, aspect = matrices[frame.rotation], self.facts.pixel_aspect
@@ -171,7 +171,7 @@ class EncodedVideo:
         )
 
     def _look_for_levels(self) -> Levels | None:
-        """Returns what is black and white where 16 bits hold fewer, by frames from all over the file; None for all."""
+        """Returns the levels if 16 bits hold fewer, from frames all over the file; None if the full range is used."""
         samples = []
         with self._closing(self._open()) as container, suppress(FFmpegError):
             stream = self._stream(container)
@@ -184,7 +184,7 @@ class EncodedVideo:
         return None if levels == Levels() else levels
 
     def close(self) -> None:
-        """Closes the file or connection, unless pictures are being read, which closes it by itself."""
+        """Closes the file or connection, unless pictures are being read: that closes it at the end."""
         if self._container is not None:
             with self._closing(self._container):
                 self._container = None
@@ -225,8 +225,8 @@ class EncodedVideo:
         if backoff.interrupted.is_set():
             return None
         raise FrameError(
-            f"{self._shown!r} broke off after {index} frames and did not come back within {backoff.seconds:g} s; "
-            "the frames before are good",
+            f"{self._shown!r} broke off after {index} frames and did not reconnect within {backoff.seconds:g} s; "
+            "the frames before it are good",
             "check the connection, or wait for longer (--reconnect)",
         ) from why
 
@@ -235,10 +235,10 @@ class EncodedVideo:
         if callable(source):
             source = self._file = source()
         remote = self._is_remote()
-        # Larger frames than may be are refused before they are allocated, also those that no header announces.
+        # Frames beyond the limit are refused before they are allocated, even if no header announces them.
         options = {"max_pixels": str(MAX_PIXELS)}
         if not remote:
-            # A playlist in place of a video must not make us fetch what it names.
+            # A playlist in place of a video must not make FFmpeg fetch what it names.
             options["protocol_whitelist"] = "file" if isinstance(source, str) else "pipe"
         timeout = (_OPEN_SECONDS, _READ_SECONDS) if remote else None
         try:
@@ -246,12 +246,12 @@ class EncodedVideo:
         except (FFmpegError, OSError) as error:
             if isinstance(source, str) and not remote and _lacks_index(Path(source.removeprefix("file:"))):
                 raise FrameError(
-                    f"{self._shown!r} has no index (moov): it was cut off, or its recording never ended",
+                    f"{self._shown!r} has no index (moov): it was cut off, or its recording was never finished",
                     "fetch it again, or rebuild the index with a repair program and another file from the same camera",
                 ) from error
             raise FrameError(
                 f"{self._shown!r} cannot be opened as a video ({error.strerror})",
-                "expected a whole mp4, mov, mkv, webm, avi or other file that FFmpeg reads, so check that it "
+                "expected a complete mp4, mov, mkv, webm, avi or other file that FFmpeg reads, so check that it "
                 "plays elsewhere",
             ) from error
 
@@ -275,7 +275,7 @@ class EncodedVideo:
             raise FrameError(f"{self._shown!r} has no video stream{only}", "give a file with moving pictures")
         if not stream.codec_context.width:  # also where FFmpeg refused it for `max_pixels`
             raise FrameError(
-                f"{self._shown!r} says no size of its frames, or one of more than {MAX_PIXELS // 10**6} megapixels",
+                f"{self._shown!r} states no frame size, or one of more than {MAX_PIXELS // 10**6} megapixels",
                 "check that it plays elsewhere, or shrink it first",
             )
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
@@ -284,7 +284,7 @@ class EncodedVideo:
 
 
 def most_frames(video: Path) -> int | None:
-    """Returns how many packets of a video are shown, and so its frames at most; None where it cannot be read."""
+    """Returns how many packets of a video are shown, an upper limit on its frames; None if it cannot be read."""
     with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
         packets = container.demux(container.streams.best("video"))
         return sum(packet.size > 0 and not packet.is_discard for packet in packets)
@@ -292,7 +292,7 @@ def most_frames(video: Path) -> int | None:
 
 
 def _lacks_index(path: Path) -> bool:
-    """Returns whether a file is an mp4 or mov of which the part that says where its frames lie is missing."""
+    """Returns whether a file is an mp4 or mov without its index, which states where the frames are."""
     place = 0
     kinds: list[bytes] = []
     with path.open("rb") as file:
@@ -308,7 +308,7 @@ def _lacks_index(path: Path) -> bool:
 
 
 def _others(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:
-    """Returns a sentence where a file holds more than one video, such as the views of several cameras."""
+    """Returns a sentence if a file holds more than one video, such as the views of several cameras."""
     videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
     if len(videos) < 2:
         return ()
@@ -318,43 +318,44 @@ def _others(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:
 
     others = " and ".join(f"number {at} ({size(each)})" for at, each in enumerate(videos) if each is not chosen)
     return (
-        f"it holds {len(videos)} videos: number {videos.index(chosen)} ({size(chosen)}) is read, and not {others}; for "
-        "another one take it out first, with ffmpeg -i IN -map 0:v:NUMBER -c copy OUT",
+        f"it holds {len(videos)} videos: number {videos.index(chosen)} ({size(chosen)}) is read, and not {others}; to "
+        "read another one, extract it first with ffmpeg -i IN -map 0:v:NUMBER -c copy OUT",
     )
 
 
 def _doubts(gif: Path | None) -> tuple[str, ...]:
-    """Returns a sentence where a GIF, which does not say how many pictures it holds, lacks the byte that ends it."""
+    """Returns a sentence if a GIF, which does not state how many pictures it holds, lacks the byte that ends it."""
     if gif is None:
         return ()
     with gif.open("rb") as file:
         file.seek(max(file.seek(0, 2) - 64, 0))
         if file.read().rstrip(b"\0\r\n").endswith(b";"):
             return ()
-    return (f"{gif.name} has no end mark, so it may be cut off",)
+    return (f"{gif.name} has no end marker, so it may be cut off",)
 
 
 def _deep_values(frame: VideoFrame) -> UInt16[np.ndarray, "H W"] | UInt16[np.ndarray, "H W 3"]:
-    """Returns grey or RGB of 16 bits as they are stored."""
+    """Returns 16-bit grey or RGB values as they are stored."""
     is_grey = frame.format.name.startswith(("gray", "ya"))
     return np.asarray(frame.to_ndarray(format="gray16le" if is_grey else "rgb48le"))
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:
-    """Returns how many times as wide as high a stored pixel is shown; 1 where that is not said, or absurd."""
+    """Returns the width of a stored pixel divided by its height, as shown; 1 if it is not stated, or absurd."""
     aspect = stream.sample_aspect_ratio
     return Fraction(aspect) if aspect and _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
 
 
 def _file_of(source: Origin) -> Path | None:
-    """Returns the file that an address of one names."""
+    """Returns the path of a `file:` source; None for other sources."""
     return Path(source.removeprefix("file:")) if isinstance(source, str) and source.startswith("file:") else None
 
 
 class Clock:
-    """The times of one video; notes, from frame `start` on, where they go back or leap ahead by more than 10 seconds.
+    """The times of one video; from frame `start` on, notes where they jump back, or ahead by more than 10 seconds.
 
-    It is told of all frames, also those before `start`, so that the times do not depend on where reading starts.
+    It is given the times of all frames, also of those before `start`, so that they do not depend on where reading
+    starts.
     """
 
     def __init__(self, log: EventLog, start: int = 0) -> None:
@@ -363,7 +364,7 @@ class Clock:
         self._added = self._usual_step = 0.0
 
     def of(self, seconds: float | None, frame: int) -> float | None:
-        """Returns the frame's time, counted on from the frame before where the source's clock was set back."""
+        """Returns the frame's time, continued from the frame before if the source's clock jumped back."""
         if seconds is None:
             return None
         step = 0.0 if self._source is None else seconds - self._source

@@ -1,4 +1,4 @@
-"""Where to look: a row for each frame and object, how doubtful it is, and the frames to look at."""
+"""A table of where each object is in each frame, how doubtful that is, and which frames are worth a look."""
 
 import base64
 import csv
@@ -33,27 +33,27 @@ COLUMNS = (
     *("certainty", "area", "centre_x", "centre_y", "left", "top", "width", "height", "specks", "apart"),
     *("moved", "growth", "iou", "doubt"),
 )
-_JOIN = 5  # frames between two stretches that are told as one
-_MOST = 100  # stretches that are told, of each kind and object: a run of any length takes no more memory
+_JOIN = 5  # frames between two stretches that are reported as one
+_MOST = 100  # stretches reported of each kind and object, so that memory does not grow with a run's length
 
 DOUBTFUL = 0.5  # from here on a frame is worth a look
-SURE, UNSURE = 0.97, 0.80  # mean certainty within a mask at which there is no doubt, and nothing but doubt
+SURE, UNSURE = 0.97, 0.80  # mean certainty within a mask at which doubt is 0, and 1
 STEADY, LEAP = 0.15, 0.7  # log2 of the change of area from one frame to the next, likewise
 FEW, MANY = 2, 10  # specks, likewise
-WHOLE, TORN = 0.04, 0.20  # share of the mask that is apart from its largest piece, likewise
-SPECK = 0.05  # of the largest piece: what is smaller is a speck, what is larger may be another part, or another object
+WHOLE, TORN = 0.04, 0.20  # share of the mask outside its largest piece, likewise
+SPECK = 0.05  # share of the largest piece: smaller pieces are specks, larger ones may be another part or another object
 
 Labels = Int32[np.ndarray, "H W"]
 
 
 class Confidence(NamedTuple):
-    """How one object's mask looks in one frame.
+    """Quality of one object's mask in one frame.
 
     Attributes:
-        certainty: mean probability of the pixels of the mask; where it is empty, 1 - that of the likeliest pixel.
-        area: pixels.
-        specks: pieces that are small beside the largest.
-        apart: share of the area that does not hang together with the largest piece.
+        certainty: mean probability of the mask's pixels; for an empty mask, 1 minus that of the likeliest pixel.
+        area: area in pixels.
+        specks: number of pieces that are small compared to the largest.
+        apart: share of the area that is not connected to the largest piece.
     """
 
     certainty: float
@@ -63,10 +63,10 @@ class Confidence(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """Where one object's mask is in one frame, in pixels; None where it is empty.
+    """Place and quality of one object's mask in one frame, in pixels; the place is None if the mask is empty.
 
     Attributes:
-        confidence: how it looks.
+        confidence: quality of the mask.
         centre: x and y of its centre of mass; the first pixel's is 0, 0.
         box: left, top, width and height of the box around it.
     """
@@ -85,15 +85,15 @@ class ObjectTable:
     frame, name, seconds     the frame: its number from 0, the name of its files, its time (empty if it has none)
     object, class, instance  the object's id and what it is called
     certainty                mean probability of the pixels of the mask, 0 to 1
-    area                     pixels; 0 where the object is not seen, and what says where it is stays empty
+    area                     pixels; 0 if the object is not seen, in which case the columns for its place are empty
     centre_x, centre_y       the centre of mass, in pixels
     left, top, width, height the box around the mask, in pixels
-    specks, apart            pieces that are small beside the largest; share of the area outside the largest
+    specks, apart            pieces that are small compared to the largest; share of the area outside the largest
     moved, growth, iou       since the frame before: of the centre in pixels, of the area as a factor, of the masks
-    doubt                    0 to 1, of all these, as the studio's timeline shows it
+    doubt                    0 to 1, from certainty, growth, specks and apart, as the studio's timeline shows it
     ======================== ========================================================================================
 
-    What was written so far is whole lines at any time, in a run that is killed too.
+    The file holds whole lines at any time, even if the run is killed.
     """
 
     stretch = 1
@@ -103,7 +103,7 @@ class ObjectTable:
 
     @classmethod
     def check(cls) -> None:
-        """Does nothing: it needs no more than the package does."""
+        """Does nothing: the format needs no optional package."""
 
     def __init__(self, out: Path, how: Writing) -> None:
         self._how, self._target = how, target_file(out, TABLE)
@@ -142,13 +142,13 @@ class ObjectTable:
             )
         self._before, self._labels = now, labels
         data = "".join(rows).encode()
-        # Opened each time: a disk with a file that is open for writing could not be made read-only.
+        # Opened each time: a disk with a file open for writing cannot be made read-only.
         with self._path.open("ab") as file:
             file.write(data)
         self._length += len(data)
 
     def _changes(self, object_id: int, before: Appearance | None, now: Appearance, labels: Labels) -> list[str]:
-        """Returns how far the centre moved, the factor of the area, and the IoU of the masks; empty where unknown."""
+        """Returns how far the centre moved, the area's growth as a factor, and the masks' IoU; empty if unknown."""
         if before is None or before.centre is None or now.centre is None:
             return ["", "", ""]
         moved = hypot(now.centre[0] - before.centre[0], now.centre[1] - before.centre[1])
@@ -162,13 +162,13 @@ class ObjectTable:
         return [f"{moved:.2f}", f"{areas[0] / areas[1]:.4f}", iou]
 
     def looks(self) -> dict[int, dict[str, Any]]:
-        """Returns, by id, how many frames an object was tracked and seen, where it is lost or doubtful, and words."""
+        """Returns, by id, an object's number of frames tracked and seen, where it is lost or doubtful, and a text."""
         return {object_id: look.told() for object_id, look in self._looks.items()}
 
     def resume_state(self) -> ResumeState:
-        """Returns the length of the rows, and what the next ones are compared with; the labels as they are.
+        """Returns the length of the rows, and what the next ones are compared with, with the labels as an array.
 
-        `packed` makes them what JSON holds, which takes too long to do after each frame.
+        `packed` converts them to JSON types, which takes too long after each frame.
         """
         return {
             "length": self._length,
@@ -184,7 +184,7 @@ class ObjectTable:
     def finish(self, *, complete: bool) -> None:
         """Gives the rows their name: table.csv if complete, else table.partial.csv."""
         if self._path == partial_file(self._target) and not complete:
-            return  # it has that name
+            return  # it already has that name
         with unfinished(self._target) as partial:
             shutil.copyfile(self._path, partial)
             self._how.finish(partial, self._target, complete=complete)
@@ -207,7 +207,7 @@ class _Look:
         self._lost, self._doubtful = [list(run) for run in lost], [list(run) for run in doubtful]
 
     def add(self, frame: int, area: int, doubt: float) -> None:
-        """Takes the next frame of the object."""
+        """Adds the next frame of the object."""
         self._frames += 1
         self._seen += area > 0
         if not area and self._seen:
@@ -224,7 +224,7 @@ class _Look:
             self._untold += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as JSON holds it."""
+        """Returns the state as JSON types."""
         return {
             "frames": self._frames,
             "seen": self._seen,
@@ -234,16 +234,16 @@ class _Look:
         }
 
     def told(self) -> dict[str, Any]:
-        """Returns it for a report, with a sentence."""
+        """Returns the state for a report, with a sentence."""
         parts = [
             f"{word} {_spans(runs)}" for word, runs in (("lost", self._lost), ("doubtful", self._doubtful)) if runs
         ]
-        more = [f"and {self._untold} frames more"] if self._untold else []
+        more = [f"and {self._untold} more frames"] if self._untold else []
         return {**self.to_dict(), "look": "; ".join([*parts, *more])}
 
 
 def _spans(runs: Sequence[Sequence[int]]) -> str:
-    """Returns stretches of frames as people say them."""
+    """Returns stretches of frames as text."""
     return ", ".join(f"at {first}" if first == last else f"from {first} to {last}" for first, last in runs)
 
 
@@ -272,12 +272,12 @@ def _appearance(saved: Sequence[Any]) -> Appearance:
 
 
 def packed(labels: Labels) -> list[Any]:
-    """Returns a label map as JSON holds it: height, width and the compressed ids."""
+    """Returns a label map as JSON types: height, width and the compressed ids."""
     return [*labels.shape, base64.b64encode(zlib.compress(labels.astype(np.uint16).tobytes(), 1)).decode("ascii")]
 
 
 def _labels_of(saved: Sequence[Any] | Labels | None) -> Labels | None:
-    """Returns the label map of a state, as it was returned or as JSON held it."""
+    """Returns the label map of a resume state, which may be packed."""
     if saved is None or isinstance(saved, np.ndarray):
         return saved
     height, width, data = saved
@@ -285,8 +285,8 @@ def _labels_of(saved: Sequence[Any] | Labels | None) -> Labels | None:
 
 
 def appearance_of(masks: Masks, object_id: int) -> Appearance:
-    """Returns where one object of a frame is; no mask at all counts as certain if nothing came close to it."""
-    # NumPy, since this runs beside the network: PyTorch would start threads of its own here, which hold up the others.
+    """Returns where one object is in a frame; an empty mask is certain if no pixel came close to being in it."""
+    # NumPy, since this runs beside the network: PyTorch would start its own threads here, which slow down the others.
     row = masks.object_ids.index(object_id) + 1
     probs, mask = masks.probs[row].detach().cpu().numpy(), masks.labels.cpu().numpy() == object_id
     if not mask.any():
@@ -299,7 +299,7 @@ def appearance_of(masks: Masks, object_id: int) -> Appearance:
 
 
 def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-    """Returns how doubtful each frame of an object is, from 0 to 1; 0 where nothing is known.
+    """Returns how doubtful each frame of an object is, from 0 to 1; 0 in frames that have not been tracked.
 
     Args:
         columns: the fields of `Confidence` for each frame.
@@ -307,7 +307,7 @@ def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarra
     """
     certainty, area, specks, apart = (columns[name] for name in Confidence._fields)
     unsure = (SURE - certainty) / (SURE - UNSURE)
-    size = np.log2(np.maximum(area, 1) + 16)  # a few pixels more or fewer of a tiny object are no leap
+    size = np.log2(np.maximum(area, 1) + 16)  # for a tiny object, a few pixels more or fewer are no leap
     leap = np.zeros_like(unsure)
     both = known[1:] & known[:-1]
     leap[1:][both] = (np.abs(np.diff(size))[both] - STEADY) / (LEAP - STEADY)
@@ -317,7 +317,7 @@ def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarra
 
 
 def doubt_between(before: Confidence | None, now: Confidence) -> float:
-    """Returns how doubtful a frame of an object is, from 0 to 1, after that before it; None where there is none."""
+    """Returns how doubtful a frame of an object is, from 0 to 1, given the frame before it (None if there is none)."""
     rows = [now] if before is None else [before, now]
     columns = {name: np.array([getattr(row, name) for row in rows], np.float32) for name in Confidence._fields}
     return float(doubts(columns, np.ones(len(rows), bool))[-1])
@@ -326,7 +326,7 @@ def doubt_between(before: Confidence | None, now: Confidence) -> float:
 def _pieces(
     mask: Bool[np.ndarray, "H W"],
 ) -> tuple[tuple[int, int, int, int], Int32[np.ndarray, " N"], Float64[np.ndarray, "N 2"]]:
-    """Returns the box around a mask, and area and centre (x, y in the box) of each piece that hangs together."""
+    """Returns the box around a mask, and area and centre (x, y in the box) of each connected piece."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     cut = np.ascontiguousarray(mask[top : top + height, left : left + width].view(np.uint8))
     count, _, stats, centres = cv2.connectedComponentsWithStats(cut, connectivity=8)

@@ -1,4 +1,4 @@
-"""Masks as video: FFV1 that keeps every label bit for bit, and an overlay to look at."""
+"""Masks as video: FFV1, which keeps every label bit for bit, and an overlay to look at."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -21,12 +21,12 @@ from mnemask.types import Frame, Masks
 
 
 class VideoFile:
-    """A video that has its name only when it is complete, begun when the first frame tells its size.
+    """A video that gets its name only when complete, and begins when the first frame determines its size.
 
     Attributes:
-        encoder: FFmpeg's name of it.
+        encoder: FFmpeg's name of the encoder.
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
-        growing_suffix: of what it is until it is complete.
+        growing_suffix: suffix of the file until it is complete.
     """
 
     stretch = STRETCH
@@ -38,7 +38,7 @@ class VideoFile:
 
     @classmethod
     def check(cls) -> None:
-        """Raises OutputError where there is no such encoder."""
+        """Raises OutputError if the encoder is missing."""
         try:
             av.Codec(cls.encoder, "w")
         except ValueError as error:
@@ -58,7 +58,7 @@ class VideoFile:
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
         self._began = 0.0  # seconds of the source
-        self._next_ticks = 0  # before which the next frame cannot be
+        self._next_ticks = 0  # earliest time of the next frame
         if resume_state is not None and resume_state["frames"]:
             self._began, self._next_ticks = float(resume_state["began"]), int(resume_state["next_ticks"])
             self._video = self._begin(StreamParameters.of_state(resume_state), resume_state)
@@ -88,11 +88,11 @@ class VideoFile:
 
     @property
     def _tags(self) -> dict[str, str]:
-        """What the finished file says beside its pictures."""
+        """The tags of the finished file."""
         return {}
 
     def _excerpt(self, parameters: StreamParameters) -> Excerpt | None:
-        """Returns which sound belongs to the frames."""
+        """Returns the sound that belongs to the frames."""
         if not self.with_sound or self.footage.path is None:
             return None
         begin = Fraction(self._began)
@@ -110,15 +110,15 @@ class VideoFile:
         return StretchedVideo(self._folder, name, self._codec, parameters, resume_state, delay)
 
     def _seconds_of(self, masks: Masks, frame: Frame | None) -> float:
-        """Returns when the frame is shown, by the source's clock."""
+        """Returns the frame's time on the source's clock."""
         return float(masks.index / self._codec.rate) if frame is None or frame.seconds is None else frame.seconds
 
     def aspect_of(self, frame: Frame | None) -> str:
-        """Returns how many times as wide as high a pixel of this video is shown."""
+        """Returns the width of a pixel of this video divided by its height, as shown."""
         return "1" if frame is None else str(frame.pixel_aspect)
 
     def _add(self, picture: VideoFrame, colours: Colours, masks: Masks, frame: Frame | None) -> None:
-        """Encodes one picture; the frame tells when, and how wide its pixels are shown."""
+        """Encodes one picture; the frame determines its time and pixel aspect."""
         seconds = self._seconds_of(masks, frame)
         if self._video is None:
             self._began = seconds if self.with_sound else 0.0
@@ -140,7 +140,7 @@ class VideoFile:
                 f"in {self._target.name!r}",
                 "write each size to its own file",
             )
-        # Times that do not grow (a looped source) would be refused; a millisecond more keeps the frame.
+        # Times that do not increase (a looped source) would be refused; a millisecond more keeps the frame.
         ticks = max(self.footage.ticks(seconds - self._began), self._next_ticks)
         self._next_ticks = ticks + self._least_step
         self._video.add(picture, ticks)
@@ -149,9 +149,8 @@ class VideoFile:
 class Ffv1Masks(VideoFile):
     """OUT/masks.mkv: lossless grey video; the pixel value is the object id, at the times of the source.
 
-    The tag FRAMES says which frames they are, as "7-120,122-300".
-    8 bits a pixel if the ids of the first frame, and those known to come, are up to 255, else 16. Where frames come
-    without times, they are 1 / frames_per_second apart.
+    The tag FRAMES lists the frames, as in "7-120,122-300". Pixels have 8 bits if the ids of the first frame, and those
+    known to come, are up to 255, else 16. Frames without times are 1 / frames_per_second apart.
 
     Raises:
         ObjectIdError: an id beyond 255 arrives after the file began with 8 bits.
@@ -173,7 +172,7 @@ class Ffv1Masks(VideoFile):
 
     @property
     def _tags(self) -> dict[str, str]:
-        # The times of a video do not tell: they may begin anywhere, and be uneven.
+        # The times of a video do not determine them: they may begin anywhere, and be uneven.
         return {FRAMES_TAG: ",".join(f"{first}-{last}" for first, last in self._indices)}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
@@ -186,7 +185,7 @@ class Ffv1Masks(VideoFile):
         )
         if largest > 255 and not wide:
             raise ObjectIdError(
-                f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits a pixel",
+                f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits per pixel",
                 "use ids up to 255, or the png format, which decides for each frame",
             )
         labels = masks.labels.cpu().numpy()
@@ -198,15 +197,15 @@ class Ffv1Masks(VideoFile):
             self._indices.append([masks.index, masks.index])
 
 
-# Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree a video comes out
-# in other bits now and then, from the same pictures.
+# Without B-frames, packets are in the order of frames, and one stretch can follow another. With mbtree, the same
+# pictures are now and then encoded to other bits.
 H264 = {"preset": "veryfast", "bf": "0", "mbtree": "0"}
 
 
 class OverlayVideo(VideoFile):
     """OUT/overlay.mp4: the video with its masks drawn in, H.264 that plays everywhere, with the sound of the source.
 
-    The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p has only even ones.
+    The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p allows only even ones.
     """
 
     encoder: ClassVar[str] = "libx264"

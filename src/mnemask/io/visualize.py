@@ -41,7 +41,7 @@ def colors_of(labels: Integer[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shap
     return colors
 
 
-# Of any size here, so that one that does not fit meets our own check.
+# Of any size, so that a mismatch reaches our own check.
 Labels = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
 
 
@@ -51,10 +51,10 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
     Args:
         image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3]. Not changed.
         labels: object id at each pixel, from 0 (background) to 65535, as in `Masks.labels`.
-        opacity: of the tint, 0 to 1. The outline is 2 pixels wide at 480p and grows with the frame.
+        opacity: opacity of the tint, 0 to 1. The outline is 2 pixels wide at 480p and grows with the frame.
 
     Raises:
-        MaskError: image and labels differ in size, or a label is no object id.
+        MaskError: image and labels differ in size, or a label is not an object id.
         InputError: opacity is not from 0 to 1.
     """
     canvas = np.array(rgb_image(image).movedim(0, -1).cpu().numpy(), order="C")
@@ -66,7 +66,7 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
         raise InputError(f"opacity is {opacity!r:.40}", "give a number from 0 to 1")
     if canvas.shape[:2] != ids.shape:
         raise MaskError(
-            f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width)", "expected one size"
+            f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width)", "expected the same size"
         )
     if ids.min() < 0 or ids.max() > MAX_OBJECT_ID:
         raise MaskError(f"labels run from {ids.min()} to {ids.max()}", f"expected object ids from 0 to {MAX_OBJECT_ID}")
@@ -86,7 +86,7 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
 
 
 def _objects(ids: UInt16[np.ndarray, "H W"]) -> Iterator[tuple[int, UInt8[np.ndarray, "H W"]]]:
-    """Yields each id that occurs and its mask, largest id first: a pass for each is faster than counting all values."""
+    """Yields each id that occurs and its mask, largest id first: one pass per id is faster than counting all values."""
     while object_id := int(ids.max()):
         yield object_id, (ids == object_id).view(np.uint8)
         _, ids = cv2.threshold(ids, object_id - 1, 0, cv2.THRESH_TOZERO_INV)

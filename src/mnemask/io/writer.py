@@ -27,21 +27,21 @@ from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
 from mnemask.types import MAX_OBJECT_ID, Frame, Masks, ObjectInfo, object_infos
 
-# Two checkpoints are kept, and while the next one is written it is one more.
+# Two checkpoints are kept, and one more while it is being written.
 _KEPT_WINDOWS = 3
-# Enough to ride out a slow write; each frame that waits holds its masks in memory.
+# Enough to ride out a slow write; each waiting frame holds its masks in memory.
 _MAX_WAITING = 4
 
 
 @runtime_checkable
 class MaskFormat(Protocol):
-    """How masks of one format get to disk.
+    """How masks of one format are written to disk.
 
     Attributes:
-        stretch: after each so many frames a later run can go on.
-        single_file: what the one file is called that all masks go into; None for a PNG a frame.
-        per_object: whether a frame takes as much again for each further object.
-        bytes_per_pixel: fewer than masks of real objects take; a disk with less room than that is refused.
+        stretch: interval, in frames, at which a later run can resume.
+        single_file: name of the file that holds all masks; None for one PNG per frame.
+        per_object: whether the size of a frame is proportional to its number of objects.
+        bytes_per_pixel: lower limit for masks of real objects; a disk with less free space than that is refused.
     """
 
     stretch: int
@@ -51,7 +51,7 @@ class MaskFormat(Protocol):
 
     @classmethod
     def check(cls) -> None:
-        """Raises MissingExtraError or OutputError where what it is written with is not installed."""
+        """Raises MissingExtraError or OutputError if a package or an encoder that the format needs is missing."""
         ...
 
     def __init__(self, out: Path, how: Writing) -> None:
@@ -67,7 +67,7 @@ class MaskFormat(Protocol):
         ...
 
     def sync(self) -> None:
-        """Returns when what was written before the last `resume_state` would survive a loss of power."""
+        """Makes durable what was written before the last `resume_state`: it then survives a loss of power."""
         ...
 
     def finish(self, *, complete: bool) -> None:
@@ -93,12 +93,12 @@ MASK_FORMATS: Mapping[str, type[MaskFormat]] = {
 class _Edited:
     """Applies `Edges` before a format writes the masks; smoothing in time delays them by `Edges.delay` frames.
 
-    A later run goes on with the frames that wait, which are saved beside the unfinished files.
+    A later run continues with the waiting frames, which are saved beside the unfinished files.
     """
 
     def __init__(self, format: MaskFormat, name: str, how: Writing) -> None:
         self._format, self._edges, self._journal = format, how.cutout.edges, how.journal
-        # With a delay a run can go on only where the frames that wait have been saved, which takes time.
+        # With a delay, a run can resume only where the waiting frames have been saved, which takes time.
         self.stretch = max(format.stretch, STRETCH) if self._edges.delay else format.stretch
         self._name, self._number = f"{name}.partial", 0
         self._synced: deque[int] = deque()
@@ -112,7 +112,7 @@ class _Edited:
         self._smoother = Smoother(self._edges.smooth, saved) if self._edges.delay else None
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
-        """Takes over one frame, and writes the one that is due."""
+        """Takes one frame and writes the one that is due."""
         if self._smoother is None:
             self._format.write(self._edges.apply(masks), frame)
             return
@@ -125,7 +125,7 @@ class _Edited:
         if self._smoother is None or self._journal is None:
             return state
         if self._number and self._number not in self._synced:
-            self._path(self._number).unlink(missing_ok=True)  # of a state that no checkpoint took
+            self._path(self._number).unlink(missing_ok=True)  # of a state that is in no checkpoint
         self._number += 1
         with replacing(self._path(self._number)) as partial:
             partial.write_bytes(self._smoother.save())
@@ -141,7 +141,7 @@ class _Edited:
         self._format.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Writes the frames that wait, unless one before them is missing or will still come, and ends the file."""
+        """Writes the waiting frames, unless one before them is missing or will still come, and ends the file."""
         for smooth, due in self._smoother.flush() if complete and self._smoother else ():
             self._format.write(self._edges.apply(smooth), due)
         self._format.finish(complete=complete)
@@ -168,7 +168,8 @@ class MaskWriter:
     matte   OUT/matte.mp4       white where the objects are; needs the frame
     green   OUT/green.mp4       the objects before a plain colour; needs the frame
     table   OUT/table.csv       no masks: where each object is in each frame, and how sure that is
-    ======= =================== ==============================================================
+    ======= =================== =====================================================================
+
     Example:
         >>> import tempfile, torch
         >>> labels = torch.tensor([[0, 1]], dtype=torch.int32)
@@ -180,29 +181,28 @@ class MaskWriter:
         ['00000.png']
 
     Args:
-        out: the folder, made if missing, or the file.
+        out: the folder, created if missing, or the file.
         format: a key of `MASK_FORMATS`.
-        frames_per_second: of videos whose frames have no times, such as a folder of images.
-        journal: a folder in which unfinished files stay, even when the writer is closed, for a later one to go on with;
-            by default they are beside the output until it is closed.
+        frames_per_second: frame rate of videos whose frames have no times, such as those of a folder of images.
+        journal: a folder in which unfinished files stay, even when the writer is closed, so that a later one can
+            resume; by default they are beside the output until the writer is closed.
         resume_state: from `resume_state` of an earlier writer with the same journal; what was written after it is
             dropped.
-        overwrite: whether files that are there may be replaced; those of the run that resume_state is of may be in any
-            case.
-        written: the index of what a run wrote, which then decides what may be replaced.
+        overwrite: whether existing files may be replaced; those of the run that resume_state is from always may.
+        written: index of the files that runs wrote, which then decides what may be replaced.
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
-        file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
-        objects: what objects are called, by id, such as {1: "camel"}, for formats that have classes.
-        footage: what videos keep of their source: rate, times, colours, sound; of a VideoReader `facts.footage`.
-        cutout: which objects are cut out how, by formats for editors; its edges change the masks of any format.
+        file_names: names of the picture files of a folder, by frame, for formats that refer to them.
+        objects: names of objects, by id, such as {1: "camel"}, for formats that have classes.
+        footage: what videos keep of their source: rate, times, colours, sound; `facts.footage` of a VideoReader.
+        cutout: which objects are cut out and how, for formats for editors; its edges change the masks of any format.
 
     Attributes:
-        format: what the masks go through.
-        stretch: `resume_state` may be called after each so many frames: 1, or 48 where frames are encoded together.
+        format: the object that writes the format.
+        stretch: interval, in frames, at which `resume_state` may be called: 1, or 48 where frames are encoded together.
 
     Raises:
-        OutputError: the format is unknown, the place cannot be written to, or the journal is not of the
-            run that resume_state is of; when writing, at the next call.
+        OutputError: the format is unknown, the place cannot be written to, or the journal is not of the run that
+            resume_state is from; errors while writing are raised at the next call.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class MaskWriter:
             raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
         if not isinstance(frames_per_second, int | float | Fraction) or not 0 < frames_per_second <= 1000:
             raise OutputError(
-                f"{frames_per_second!r} frames per second cannot be written", "expected up to 1000, such as 25"
+                f"{frames_per_second!r} frames per second cannot be written", "expected a number up to 1000, such as 25"
             )
         self._out = Path(out)
         files = written or Unlisted(overwrite or resume_state is not None)
@@ -252,21 +252,21 @@ class MaskWriter:
         self._latest: int | None = None
 
     def write(self, masks: Masks, frame: Frame | None = None) -> None:
-        """Takes over one frame, which must not be changed afterwards; waits if four others are not written yet.
+        """Takes one frame, which must not be changed afterwards; waits while four others are not written yet.
 
         Raises:
             OutputError: an earlier frame could not be written, or the writer is closed.
-            InputError: these are no Masks, or labels that are no object ids, or it is no Frame.
+            InputError: `masks` is not a Masks, its labels are not object ids, or `frame` is not a Frame.
             FrameError: the format needs the frame, or it does not fit the masks (at a later call).
         """
         if not isinstance(masks, Masks) or not isinstance(frame, Frame | None):
             raise InputError(
                 f"the writer was given a {type(masks).__name__} and a {type(frame).__name__}",
-                "give the Masks of a frame, and the Frame (mm.Frame.from_picture(picture, masks.index) of a picture)",
+                "give the Masks of a frame, and the Frame (of a picture, mm.Frame.from_picture(picture, masks.index))",
             )
         self._refuse_closed()
         if masks.index == self._latest:
-            raise OutputError(f"frame {masks.index} was written already", "write each frame once")
+            raise OutputError(f"frame {masks.index} has already been written", "write each frame once")
         self._latest = masks.index
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
             self._waiting.popleft().result()
@@ -282,12 +282,12 @@ class MaskWriter:
         return self._executor.submit(self._resume_state)
 
     def sync(self) -> None:
-        """Returns when all frames so far would survive a loss of power; raises OutputError where one failed."""
+        """Makes all frames so far durable: they then survive a loss of power; raises OutputError if one failed."""
         self._refuse_closed()
         self._executor.submit(self._sync).result()
 
     def close(self) -> None:
-        """Waits until everything is written and gives the files their final names; raises what went wrong."""
+        """Waits until everything is written and gives the files their final names; raises the first error."""
         self._close(complete=True)
 
     def __enter__(self) -> "MaskWriter":
@@ -323,7 +323,7 @@ class MaskWriter:
 
     def _write(self, masks: Masks, frame: Frame | None) -> None:
         if self._failure is not None:
-            return  # what is on disk ends with the last good frame, and has no hole
+            return  # what is on disk ends with the last good frame, without gaps
         try:
             refuse_other_labels(masks)
             with self._as_output_error():
@@ -334,7 +334,7 @@ class MaskWriter:
 
     def _refuse_closed(self) -> None:
         if not self._open:
-            raise OutputError(f"the writer of {str(self._out)!r} is closed", "make a new one")
+            raise OutputError(f"the writer of {str(self._out)!r} is closed", "create a new one")
 
     def _resume_state(self) -> ResumeState:
         self._refuse_after_failure()
@@ -357,12 +357,12 @@ class MaskWriter:
         except (OSError, FFmpegError) as error:
             raise OutputError(
                 f"cannot write to {str(self._out)!r} ({error.strerror})",
-                "what was written before is kept, so make room or give another place",
+                "make room or give another place; what was written before is kept",
             ) from error
 
 
 def refuse_other_labels(masks: Masks) -> None:
-    """Raises InputError for labels of masks made by hand that are no object ids."""
+    """Raises InputError if labels of masks made by hand are not object ids."""
     labels = masks.labels
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 2:
         raise InputError(f"the labels of frame {masks.index} are not a tensor [H W] of integers", "give object ids")
@@ -371,6 +371,6 @@ def refuse_other_labels(masks: Masks) -> None:
     lowest, highest = map(int, (labels if labels.dtype == torch.int32 else labels.long()).aminmax())
     if lowest < 0 or highest > MAX_OBJECT_ID:
         raise InputError(
-            f"the labels of frame {masks.index} go from {lowest} to {highest}",
-            f"object ids go from 1 to {MAX_OBJECT_ID}, and 0 is the background",
+            f"the labels of frame {masks.index} range from {lowest} to {highest}",
+            f"expected object ids from 1 to {MAX_OBJECT_ID}, or 0 for the background",
         )

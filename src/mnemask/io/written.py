@@ -1,6 +1,6 @@
-"""What a run wrote in a folder: only that may be replaced or removed later, never a file of the user's.
+"""Index of what a run wrote in a folder: only that may be replaced or removed later, never a file of the user's.
 
-`OUT/.mnemask-written` has a line of JSON for each file: its path, size, time of change and digest, noted before the
+`OUT/.mnemask-written` has one line of JSON per file: its path, size, modification time and digest, recorded before the
 file gets its name. A file that was changed since, or that is not listed, belongs to someone else.
 """
 
@@ -18,17 +18,17 @@ from mnemask.io.atomic import make_durable, unfinished
 INDEX, PREVIEW = ".mnemask-written", "preview.png"
 
 State = tuple[int, int, str]
-"""Size, time of change in nanoseconds, digest of the content."""
+"""Size, modification time in nanoseconds, digest of the content."""
 
 _ANY: State = (-1, 0, "")
-"""Of a file that changes while it is written."""
+"""State of a file that changes while it is written."""
 
 
 class Unlisted:
-    """Files without an index: none that is there is replaced, or any, as asked.
+    """Files without an index: either no existing file may be replaced, or any.
 
     Args:
-        replace: whether what has a file's name may be replaced.
+        replace: whether existing files may be replaced.
     """
 
     def __init__(self, replace: bool) -> None:
@@ -39,7 +39,7 @@ class Unlisted:
         _place(partial, target, lambda: self._replace)
 
     def refuse_foreign(self, *paths: Path) -> None:
-        """Raises OutputError if something has one of these names and may not be replaced."""
+        """Raises OutputError if one of these names is taken and may not be replaced."""
         taken = [path for path in paths if os.path.lexists(path)]
         if taken and not self._replace:
             raise foreign(*taken)
@@ -48,7 +48,7 @@ class Unlisted:
         """Does nothing: there is no index."""
 
     def remove(self, *paths: Path) -> None:
-        """Removes the files where files may be replaced."""
+        """Removes the files if existing files may be replaced."""
         for path in paths:
             if self._replace:
                 path.unlink(missing_ok=True)
@@ -57,20 +57,20 @@ class Unlisted:
 class Written:
     """The files that runs wrote below a folder.
 
-    What is published is noted on the disk alone, so that a run of any length takes no more memory; what earlier runs
-    wrote, what is claimed, and what `write` wrote is at hand.
+    Published files are recorded on disk alone, so that memory does not grow with a run's length; files of earlier runs,
+    claimed files and files written by `write` are in memory.
 
     Args:
-        folder: that holds the index; it need not exist yet.
-        index: what that is called; what another one lists is nothing to it.
+        folder: folder that holds the index; it need not exist yet.
+        index: name of the index; files that only another index lists count as foreign.
     """
 
     def __init__(self, folder: str | Path, index: str = INDEX) -> None:
         self.folder = Path(folder)
         self._index = self.folder / index
         self._states = self._all()
-        self._now: set[str] = set()  # of those at hand, what this run published
-        self._more = False  # whether the index has files that are not at hand
+        self._now: set[str] = set()  # of those in memory, what this run published
+        self._more = False  # whether the index has files that are not in memory
         self._begun = False
         self._writing = threading.Lock()
 
@@ -92,14 +92,14 @@ class Written:
                     continue
 
     def _all(self) -> dict[str, set[State]]:
-        """Returns the states of all files that the index has, in the order in which they were noted last."""
+        """Returns the states of all files in the index, in the order of their last entries."""
         states: dict[str, set[State]] = {}
         for key, state in self._read():
             _learn(states, key, state)
         return states
 
     def _states_of(self, *paths: Path) -> Mapping[str, set[State]]:
-        """Returns the states of these files at least; the index is read only if it may have some not at hand."""
+        """Returns at least the states of these files; the index is read only if some may not be in memory."""
         keys = {self._key(path) for path in paths}
         if not self._more or keys <= self._states.keys():
             return self._states
@@ -110,21 +110,21 @@ class Written:
         return states
 
     def owns(self, path: Path) -> bool:
-        """Returns whether a file is there as a run wrote it."""
+        """Returns whether a file exists as a run wrote it."""
         return os.path.lexists(path) and _is_as_written(path, self._states_of(path).get(self._key(path)))
 
     def files(self) -> list[Path]:
-        """Returns the files that runs wrote and that are still there, as they were written."""
+        """Returns the files that runs wrote and that still exist unchanged."""
         states = self._all() if self._more else self._states
         return [path for key, known in states.items() if _is_as_written(path := self.folder / key, known)]
 
     def since(self, path: Path) -> list[Path]:
-        """Returns what was noted after a file, or claimed after it."""
+        """Returns the files recorded or claimed after a file."""
         keys = list(self._all() if self._more else self._states)
         return [self.folder / key for key in keys[keys.index(self._key(path)) + 1 :]]
 
     def missing(self) -> list[Path]:
-        """Returns the files that runs wrote and that are no longer there, unfinished ones among them."""
+        """Returns the files that runs wrote and that no longer exist, including unfinished ones."""
         gone: dict[str, set[State]] = {}
         for key, state in self._read():
             if not os.path.lexists(self.folder / key):
@@ -132,24 +132,22 @@ class Written:
         return [self.folder / key for key, states in gone.items() if states]
 
     def refuse_foreign(self, *paths: Path) -> None:
-        """Raises OutputError if something has one of these names that no run wrote."""
+        """Raises OutputError if one of these names is taken by something that no run wrote."""
         there = [path for path in paths if os.path.lexists(path)]
         states = self._states_of(*there)
         if taken := sorted(path for path in there if not _is_as_written(path, states.get(self._key(path)))):
             raise foreign(*taken)
 
     def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name, in place of an earlier run's.
+        """Gives a finished file its name, replacing an earlier run's.
 
         Raises:
             OutputError: something else has the name, or this run has used it already.
         """
         key = self._key(target)
-        # What an earlier run wrote is at hand; what is there and is not at hand can only be this run's own.
+        # Files of earlier runs are in memory; a file that exists and is not in memory can only be this run's own.
         if key in self._now or (key not in self._states and self.owns(target)):
-            raise OutputError(
-                f"{str(target)!r} would be written twice by this run", "give its frames names that differ"
-            )
+            raise OutputError(f"{str(target)!r} would be written twice by this run", "give its frames different names")
         self._publish(partial, target)
 
     def _publish(self, partial: Path, target: Path) -> None:
@@ -162,10 +160,10 @@ class Written:
             self._now.add(key)
 
     def expect(self, partial: Path, target: Path) -> None:
-        """Notes a finished folder that is about to be renamed: the files in it are the run's own under their new names.
+        """Records a finished folder that is about to be renamed: its files are the run's own under their new names.
 
         Raises:
-            OutputError: something has the new name.
+            OutputError: the new name is taken.
         """
         if os.path.lexists(target):
             raise foreign(target)
@@ -188,7 +186,7 @@ class Written:
             folder.rmdir()
 
     def write(self, path: Path, content: str | bytes) -> None:
-        """Writes a file, whole or not at all, in place of an earlier one of this or another run.
+        """Writes a file, whole or not at all, replacing an earlier one of this or another run.
 
         Raises:
             OutputError: something else has the name, or the place cannot be written to.
@@ -206,7 +204,7 @@ class Written:
             ) from error
 
     def claim(self, path: Path) -> None:
-        """Notes that a file or folder that is about to be made is the run's own, whatever it will hold."""
+        """Records a file or folder that is about to be created as the run's own, whatever it will hold."""
         self._note(self._key(path), _ANY)
 
     def claims(self, path: Path) -> bool:
@@ -214,19 +212,19 @@ class Written:
         return _ANY in self._states.get(self._key(path), ())
 
     def forget(self, path: Path) -> None:
-        """Notes that a file or folder at hand is gone, or is another one's from now on."""
+        """Records that a file or folder in memory is gone, or belongs to someone else from now on."""
         if self._key(path) in self._states:
             self._note(self._key(path), None)
 
     def settle(self, path: Path) -> None:
-        """Notes what a claimed file has become: who changes it later makes it theirs."""
+        """Records the final state of a claimed file: whoever changes it later makes it theirs."""
         self.forget(path)
         if path.is_file():
             state = path.stat()
             self._note(self._key(path), (state.st_size, state.st_mtime_ns, _digest(path)))
 
     def remove(self, *paths: Path) -> None:
-        """Removes those of the files that a run wrote, and folders that are empty then."""
+        """Removes those of the files that a run wrote, and folders that become empty."""
         there = [path for path in paths if os.path.lexists(path)]
         states, parents = self._states_of(*there), set()
         for path in there:
@@ -240,7 +238,7 @@ class Written:
     def remove_all(self) -> None:
         """Removes everything that runs wrote, and only that; raises OutputError where that is impossible."""
         try:
-            # The report is noted last: without it, nobody takes what is left of a run for a complete one.
+            # The report is recorded last, so it is removed first: without it, the rest is not taken for a complete run.
             self.remove(*reversed(self.files()))
             self._index.unlink(missing_ok=True)
         except OSError as error:
@@ -263,7 +261,7 @@ class Written:
         try:
             yield
         except OSError as error:
-            self._begun = False  # a part of a line may be there
+            self._begun = False  # part of a line may have been written
             raise OutputError(
                 f"cannot write {str(self._index)!r} ({error.strerror})", "make room or give another place"
             ) from error
@@ -273,10 +271,10 @@ class Written:
 
     def _note(self, key: str, state: State | None) -> None:
         line = (json.dumps([key, *(state or ())]) + "\n").encode("ascii")
-        # Opened each time: a disk with a file that is open for writing could not be made read-only.
+        # Opened each time: a disk with a file open for writing cannot be made read-only.
         with self._refusals(), self._writing, self._index.open("ab") as index:
             if not self._begun:
-                line = b"\n" + line  # what a crash cut off ends here
+                line = b"\n" + line  # ends a line that a crash cut off
                 self._begun = True
             index.write(line)
             if key in self._states or state is None or state == _ANY:
@@ -286,8 +284,8 @@ class Written:
 
 
 def _learn(states: dict[str, set[State]], key: str, state: State | None) -> None:
-    """Adds what a line of the index says of a file; None says that it is gone."""
-    known = states[key] = states.pop(key, set())  # the last one noted comes last
+    """Applies a line of the index to a file's states; None records that the file is gone."""
+    known = states[key] = states.pop(key, set())  # the last one recorded comes last
     if state is None or state == _ANY or _ANY in known:
         known.clear()
     if state is not None:
@@ -295,7 +293,7 @@ def _learn(states: dict[str, set[State]], key: str, state: State | None) -> None
 
 
 def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
-    """Returns whether a file is there in one of these states."""
+    """Returns whether a file exists in one of these states."""
     if not states or path.is_symlink() or not path.is_file():
         return False
     if _ANY in states:
@@ -308,22 +306,21 @@ def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
 
 
 def is_preview(path: Path) -> bool:
-    """Returns whether a file is the preview that a run left in its folder, which may be that of frames or masks."""
+    """Returns whether a file is the preview that a run left in its folder, which may hold frames or masks."""
     return path.name == PREVIEW and Written(path.parent).owns(path)
 
 
 def foreign(path: Path, *others: Path) -> OutputError:
-    """Returns the error for places that are taken by something that this program did not write."""
+    """Returns the error for paths that are taken by something that this program did not write."""
     more = f" and {len(others)} more files are" if others else " is"
     return OutputError(
-        f"{str(path)!r}{more} in the way: this program did not write it, or it was changed since, and it is never "
-        "replaced",
+        f"{str(path)!r}{more} in the way: not written by this program, or changed since, and so never replaced",
         "move it, or give another folder",
     )
 
 
 def first_same(paths: Iterable[Path], others: Iterable[Path]) -> tuple[Path, Path] | None:
-    """Returns the first of the paths that leads to the same file as one of the others, and that one."""
+    """Returns the first of the paths that leads to the same file as one of the others, and that other one."""
     known = {}
     for other in others:
         with suppress(OSError, ValueError):
@@ -338,7 +335,7 @@ def first_same(paths: Iterable[Path], others: Iterable[Path]) -> tuple[Path, Pat
 
 
 def _place(partial: Path, target: Path, may_replace: Callable[[], bool]) -> None:
-    """Gives a file its name in one step that fails where the name is taken, if the file system knows such a step."""
+    """Gives a file its name in one step that fails if the name is taken, if the file system supports such a step."""
     try:
         os.link(partial, target)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What folders of YOLO say of masks: outlines in fractions of pictures, and the names of their classes."""
+"""Masks in folders of YOLO: outlines in fractions of pictures, and class names."""
 
 import json
 import logging
@@ -19,14 +19,14 @@ from mnemask.io.shapes import filled
 
 log = logging.getLogger(__name__)
 
-# A fraction of a picture is at most 1, and of a shape beyond the edge a little more.
+# A fraction of a picture is at most 1, or a little more in a shape that extends beyond the edge.
 _LARGEST_FRACTION = 2.0
 _LABELS, _IMAGES = "labels", "images"
-_CLASSES = "classes.txt"  # names, a line each, as labelImg and Label Studio write them
+_CLASSES = "classes.txt"  # one name per line, as labelImg and Label Studio write it
 _LINE = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
 _NEARLY = re.compile(r"\s*\d{1,6}(?:[.,]0*)?(?:\s+-?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
-_MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
-# A data.yaml lists names, or maps numbers to them, on one line or a line each.
+_MARK = b"\xef\xbb\xbf"  # byte order mark that some editors write
+# A data.yaml lists names, or maps numbers to them, on one line or one per line.
 _ON_ONE_LINE = re.compile(r"^names:\s*(?:\[(.*?)\]|\{(.*?)\})", re.MULTILINE | re.DOTALL)
 _ITEM = re.compile(r"""\s*(?:['"]?(\d{1,6})['"]?\s*:\s+)?("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]*?)\s*(?:,|$)""")
 _LINE_EACH = re.compile(
@@ -36,10 +36,10 @@ _ROW = re.compile(r"""^[ \t]*(?:-|['"]?(\d{1,6})['"]?:)[ \t]+(.*)$""", re.MULTIL
 
 
 def holds_yolo(folder: Path) -> bool:
-    """Returns whether a folder has a text with a line of YOLO and its picture, in labels/ where there is one.
+    """Returns whether a folder, or its labels/ if it has one, contains a text file with a line of YOLO.
 
-    A text among pictures of other names is something else, such as the poses of a camera. Where the pictures beside the
-    texts are maps of labels, a warning says that those are read.
+    Text files that are named like none of the pictures are something else, such as camera poses. If the pictures beside
+    the text files are label maps, a warning states that these are read.
     """
     labels = _labels_in(folder)
     if not (texts := _texts(labels)):
@@ -52,14 +52,14 @@ def holds_yolo(folder: Path) -> bool:
     beside = [path for path in pictures.values() if path.parent == labels]
     if beside and like_labels(beside):
         log.warning(
-            "%s holds maps of labels beside texts like %s: the maps are read, not the texts", folder, first.name
+            "%s holds label maps beside text files like %s: the maps are read, not the texts", folder, first.name
         )
         return False
     return True
 
 
 def refuse_nearly_yolo(folder: Path) -> None:
-    """Raises MaskError if a text in a folder of no other masks is YOLO but for decimal commas or a class as 0.0."""
+    """Raises MaskError if a text file in a folder without masks is YOLO but for decimal commas or a class like 0.0."""
     for path in natural_order(_texts(_labels_in(folder))):
         _refuse_nearly(path, 1, (_beginning(path).decode(errors="replace").splitlines() or [""])[0])
 
@@ -68,14 +68,14 @@ def _refuse_nearly(path: Path, number: int, line: str) -> None:
     kind, *numbers = line.split() or [""]
     if _NEARLY.fullmatch(line) and not (kind.isdecimal() and all("," not in each for each in numbers)):
         raise MaskError(
-            f"line {number} of {path} begins {printable(line, 30)!r}, and YOLO's have a whole number for the class and "
-            "fractions with points",
+            f"line {number} of {path} begins {printable(line, 30)!r}, but YOLO needs a whole number for the class and "
+            "fractions with decimal points",
             "write it as '0 0.1 0.1 0.4 0.1 0.4 0.9'",
         )
 
 
 def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what the labels in a folder say of each frame; their pictures are beside them or where YOLO has them."""
+    """Returns the annotations of each frame in a folder; pictures are beside the labels or where YOLO has them."""
     labels = _labels_in(folder)
     names = _names_of(labels)
     images = _pictures_of(labels)
@@ -84,7 +84,7 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         if path.stem not in images:
             places = [place for place in _places_of_pictures(labels)[1:] if place.is_dir()]
             raise MaskError(
-                f"{path} gives fractions of a picture that is not there",
+                f"{path} gives fractions of a picture that is missing",
                 f"put {path.stem}.jpg into {places[-1] if places else labels.parent / _IMAGES}",
             )
         with naming_damage(images[path.stem]), open_image(images[path.stem], FORMATS_AND_GIF) as image:
@@ -98,12 +98,14 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
                     picture.shapes.append(shape)
         pictures.append(picture)
     if not names and any(picture.shapes for picture in pictures):
-        log.warning("%s has no data.yaml or %s that names its classes: they are called by number", folder, _CLASSES)
+        log.warning(
+            "%s has no data.yaml or %s that names its classes: they are named by their number", folder, _CLASSES
+        )
     return pictures
 
 
 def _places_of_pictures(labels: Path) -> list[Path]:
-    """Returns where the pictures of labels may be: beside them, in a/images for a/labels, a/images/b for a/labels/b."""
+    """Returns where pictures of labels may be: beside them, in a/images for a/labels, a/images/b for a/labels/b."""
     parts = list(labels.parts)
     if _LABELS in parts:
         parts[len(parts) - 1 - parts[::-1].index(_LABELS)] = _IMAGES
@@ -111,7 +113,7 @@ def _places_of_pictures(labels: Path) -> list[Path]:
 
 
 def _pictures_of(labels: Path) -> dict[str, Path]:
-    """Returns the pictures that labels may be of, by name."""
+    """Returns the pictures that labels may belong to, by name."""
     return {
         path.stem: path
         for place in _places_of_pictures(labels)
@@ -123,9 +125,9 @@ def _pictures_of(labels: Path) -> dict[str, Path]:
 def _shape_of(
     parts: Sequence[str], names: Mapping[int, str], place: str, picture: AnnotatedFrame, skipped: Counter[str]
 ) -> Shape | None:
-    """Returns the outline that the parts of a line say; None where it is none."""
+    """Returns the outline in the parts of a line; None if they are a box or keypoints."""
     kind, *numbers = parts
-    if len(numbers) in (4, 5):  # the fifth is how sure a network was
+    if len(numbers) in (4, 5):  # the fifth is a network's confidence
         skipped["boxes"] += 1
         return None
     if _are_keypoints(numbers):
@@ -135,10 +137,10 @@ def _shape_of(
         numbers.pop()  # likewise
     corners = points_of(numbers)
     if len(corners) < 3:
-        raise MaskError(f"{place} has {len(corners)} corners", "a mask has 3 or more")
+        raise MaskError(f"{place} has {len(corners)} corners", "a mask needs 3 or more")
     if (np.abs(corners) > _LARGEST_FRACTION).any():
         raise MaskError(
-            f"{place} has a corner at {np.abs(corners).max():g}, and YOLO's are fractions of the picture, from 0 to 1",
+            f"{place} has a corner at {np.abs(corners).max():g}, but YOLO needs fractions of the picture, from 0 to 1",
             "divide x by the picture's width and y by its height, or export it again",
         )
     mask = partial(filled, [np.round(corners * picture.size[::-1], 2)])
@@ -146,7 +148,7 @@ def _shape_of(
 
 
 def _are_keypoints(numbers: Sequence[str]) -> bool:
-    """Returns whether a line's numbers are a box and x, y, visibility of points; an outline may touch an edge at 0."""
+    """Returns whether numbers are a box and keypoints (x, y, visibility); an outline too may have 0 or 1 at an edge."""
     seen = numbers[6::3]
     odd = len(numbers) % 2 == 1 or "2" in seen
     return len(numbers) > 10 and (len(numbers) - 4) % 3 == 0 and odd and set(seen) <= {"0", "1", "2"}
@@ -157,7 +159,7 @@ def _labels_in(folder: Path) -> Path:
 
 
 def _texts(labels: Path) -> list[Path]:
-    """Returns the texts in a folder; names that begin with a dot are of other systems' files, such as macOS's."""
+    """Returns the text files in a folder; names with a leading dot are files of other systems, such as macOS."""
     texts = (path for path in labels.glob("*.txt") if path.is_file() and path.name != _CLASSES)
     return [path for path in texts if not path.name.startswith(".")]
 
@@ -168,8 +170,8 @@ def _beginning(path: Path) -> bytes:
 
 
 def _names_of(labels: Path) -> dict[int, str]:
-    """Returns the names of classes in a data.yaml beside the labels or above them, or else in a classes.txt."""
-    for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # a part may be between: labels/train
+    """Returns the class names from a data.yaml beside or above the labels, or else from a classes.txt."""
+    for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # in between a split: labels/train
         if path.is_file() and (names := _names_in(path.read_text(encoding="utf-8-sig"))):
             return names
     for path in (labels / _CLASSES, *([labels.parent / _CLASSES] if labels.name == _LABELS else [])):
@@ -179,7 +181,7 @@ def _names_of(labels: Path) -> dict[int, str]:
 
 
 def _names_in(text: str) -> dict[int, str]:
-    """Returns the names of classes in a data.yaml, empty where none is."""
+    """Returns the class names in a data.yaml; empty if there are none."""
     found: list[tuple[str, str]] = []
     if flow := _ON_ONE_LINE.search(text):
         found = [(item[1], item[2]) for item in _ITEM.finditer(flow[1] or flow[2] or "") if item[0].strip()]
@@ -189,7 +191,7 @@ def _names_in(text: str) -> dict[int, str]:
 
 
 def _plain(name: str) -> str:
-    """Returns a name of YAML without its quotes, or without the comment behind it."""
+    """Returns a YAML name without its quotes, or without the comment after it."""
     if quoted := re.match(r'"(?:[^"\\]|\\.)*"', name):
         return str(json.loads(quoted[0]))
     if quoted := re.match(r"'((?:[^']|'')*)'", name):
