@@ -191,3 +191,13 @@ def test_a_link_that_leads_nowhere_is_no_lock_to_wait_for(tmp_path):
     (tmp_path / LOCK).symlink_to("nowhere")
     with refusal(OutputError, LOCK), OutputLock(tmp_path):
         pass
+
+
+def test_a_disk_that_fails_for_a_moment_does_not_end_the_run(tmp_path, monkeypatch):
+    with OutputLock(tmp_path) as held:
+        monkeypatch.setattr(lock, "_read", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        held.check()
+        monkeypatch.undo()
+        (tmp_path / LOCK).write_text("{}")
+        with refusal(OutputError, "no longer locked"):
+            held.check()

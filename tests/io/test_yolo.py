@@ -96,6 +96,19 @@ def test_classes_without_names_are_said(tmp_path, caplog):
     assert "data.yaml" in caplog.text
 
 
+@pytest.mark.parametrize(("names", "name"), [(r'["a\x20b"]', "a b"), (r'["a\\x20"]', r"a\x20")])
+def test_names_in_quotes_may_have_escapes(tmp_path, names, name):
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    assert classes(yolo(tmp_path / "a", **{"00000": FRACTIONS})) == [name]
+
+
+@pytest.mark.parametrize("content", [b'names: ["a\\q"]\n', b"names: [caf\xe9]\n"])
+def test_the_file_of_names_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "data.yaml").write_bytes(content)
+    with refusal(MaskError, r"data\.yaml"):
+        classes(yolo(tmp_path / "a", **{"00000": FRACTIONS}))
+
+
 def test_a_folder_of_labelme_may_hold_other_files(tmp_path, caplog):
     shape = {"label": "dog", "points": [[5, 5], [25, 5], [25, 35]]}
     content = {"shapes": [shape], "imageHeight": H, "imageWidth": W, "imagePath": "00000.jpg"}

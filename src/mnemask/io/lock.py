@@ -145,7 +145,12 @@ class OutputLock:
         """Raises OutputError if another run has taken the folder over, as can happen after a long sleep of this one."""
         if self._outer is not None:
             self._outer.check()
-        elif not self._is_mine():
+            return
+        try:
+            is_mine = self._is_mine()
+        except OSError:
+            return  # the disk may be temporarily unavailable; if it is not, the next write reports it
+        if not is_mine:
             raise OutputError(
                 f"{str(self._folder)!r} is no longer locked by this run, which was silent for too long",
                 "another one may write there, so check what it holds, and continue with --resume",

@@ -172,11 +172,15 @@ def _beginning(path: Path) -> bytes:
 def _names_of(labels: Path) -> dict[int, str]:
     """Returns the class names from a data.yaml beside or above the labels, or else from a classes.txt."""
     for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # in between a split: labels/train
-        if path.is_file() and (names := _names_in(path.read_text(encoding="utf-8-sig"))):
-            return names
+        if path.is_file():
+            with naming_damage(path):
+                names = _names_in(path.read_text(encoding="utf-8-sig"))
+            if names:
+                return names
     for path in (labels / _CLASSES, *([labels.parent / _CLASSES] if labels.name == _LABELS else [])):
         if path.is_file():
-            return dict(enumerate(map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
+            with naming_damage(path):
+                return dict(enumerate(map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
     return {}
 
 
@@ -193,7 +197,9 @@ def _names_in(text: str) -> dict[int, str]:
 def _plain(name: str) -> str:
     """Returns a YAML name without its quotes, or without the comment after it."""
     if quoted := re.match(r'"(?:[^"\\]|\\.)*"', name):
-        return str(json.loads(quoted[0]))
+        # YAML has \x41 beside the escapes of JSON.
+        text = re.sub(r"\\(?:x([0-9A-Fa-f]{2})|.)", lambda part: f"\\u00{part[1]}" if part[1] else part[0], quoted[0])
+        return str(json.loads(text))
     if quoted := re.match(r"'((?:[^']|'')*)'", name):
         return quoted[1].replace("''", "'")
     return re.sub(r"\s#.*", "", name).strip()
