@@ -729,7 +729,7 @@ def test_a_picture_of_the_memory_that_nobody_waits_for_any_more_says_nothing(tmp
         saved(page)
         asked = []
         page.route("**/memory*", lambda route: asked.append(route))
-        stopped = {"status": 400, "json": {"error": "the way to frame 0 was stopped"}}
+        stopped = {"status": 400, "json": {"error": "tracking up to frame 0 was stopped"}}
         for count in (1, 2):
             page.keyboard.press("k")
             while len(asked) < count:
