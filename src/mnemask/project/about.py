@@ -36,7 +36,7 @@ def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
 
 
 def is_of(folder: Path, source: Path) -> bool:
-    """Returns whether a project was made from this video, compared by path and by content."""
+    """Returns whether a project was made from this video, compared by path or by content."""
     return source.resolve() == source_of(folder) or _has_content(read_about(folder), source)
 
 

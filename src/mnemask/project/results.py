@@ -90,7 +90,7 @@ class Results:
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{str(path)!r} is damaged ({error})", "delete it and track the frame again") from error
         if labels.shape != self._size:
-            raise InputError(f"{str(path)!r} is {labels.shape}, not {self._size}", "delete it and track again")
+            raise InputError(f"{str(path)!r} is {labels.shape}, the video is {self._size}", "delete it and track again")
         return torch.from_numpy(labels)
 
     def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:
@@ -171,7 +171,7 @@ class KeyMasks:
             return held
         mask = read_key_mask(self._folder / name)
         if tuple(mask.shape) != self._size:
-            raise InputError(f"{str(self._folder / name)!r} is {tuple(mask.shape)}, not {self._size}", _REMEDY)
+            raise InputError(f"{str(self._folder / name)!r} is {tuple(mask.shape)}, the video is {self._size}", _REMEDY)
         self._held[name] = mask
         while len(self._held) > max(1, HELD_BYTES // mask.numel()):
             self._held.pop(next(iter(self._held)), None)  # another thread may have been faster
