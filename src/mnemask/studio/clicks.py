@@ -1,4 +1,4 @@
-"""From clicks and a box to the mask of an object in one frame."""
+"""Turns clicks and a box into the mask of an object in one frame."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Mask = Bool[Tensor, "H W"]
 
 
 class ColourClicks:
-    """Clicks answered by colour alone (GrabCut), for weights that have no click head."""
+    """Segments from clicks by colour alone (GrabCut), for weights without a click head."""
 
     def __init__(self, frame: mm.Frame) -> None:
         self._frame = frame

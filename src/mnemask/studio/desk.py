@@ -171,7 +171,7 @@ class Desk:
         return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
-        """Encodes a frame before it is clicked, so that the first click is as fast as the others."""
+        """Prepares a frame before it is clicked, so that the first click is as fast as the others."""
         if not (self._job and self._job.running):
             with self._clicking:
                 self._clicks(index)
