@@ -225,7 +225,7 @@ class DavisFolder:
 
 
 class YoutubeVosFolder(DavisFolder):
-    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages beside it, and meta.json with class and frames of objects."""
+    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages beside it, and meta.json: objects' classes and frames."""
 
     layout = "Annotations"
     images = "JPEGImages"
