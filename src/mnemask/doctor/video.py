@@ -129,7 +129,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
     if broken:
         yield broken
     elif not reader.events.to_dict() and reader.num_frames not in (None, pace.frames):
-        yield Finding("ok", f"the header states {reader.num_frames}: some are hidden by an edit list, or it is rounded")
+        yield Finding("ok", f"the header states {reader.num_frames} frames: an edit list hides some, or it is rounded")
     if pace.longest > VARIES * pace.shortest:
         yield Finding(
             "ok",
@@ -140,7 +140,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
             "warning", f"there is no frame for {pace.longest:.1f} s", "objects may jump there; check the masks"
         )
     if reader.size and (reader.size[0] % 2 or reader.size[1] % 2):
-        yield Finding("ok", "the size is odd: a drawn video gets one more line of pixels")
+        yield Finding("ok", "the size is odd: drawn into a video, it gets one more line of pixels")
 
 
 def _damage(events: ReaderEvents) -> Iterator[Finding]:

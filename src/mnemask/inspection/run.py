@@ -176,7 +176,7 @@ def _looks(
     if missing:
         raise InputError(
             f"frame {min(missing)} was to be inspected, but the video's last frame is {last[0].index} (counted from 0)",
-            "give an earlier frame (--at-frame)",
+            "choose one of its frames (--at-frame)",
         )
     return looks or [_look(tracker, *last, pixels)]
 

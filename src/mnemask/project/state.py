@@ -62,7 +62,7 @@ class State:
     Attributes:
         objects: the objects by id.
         keys: the keys by frame and id, the latest last; where masks overlap, a later one is on top.
-        accepted: runs of frames with final masks, in order, with other frames between them.
+        accepted: runs of frames with final masks, in order and not adjacent.
         settings: the settings for tracking.
     """
 
