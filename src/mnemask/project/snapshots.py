@@ -1,4 +1,4 @@
-"""Tracker states at some frames of a project, so that a correction need not start from the first frame."""
+"""Tracker states at some frames of a project, so that a pass need not start from the first frame."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 
-EVERY = 10  # frames from one saved state to the next: what a correction has to process again
+EVERY = 10  # frames from one saved state to the next: the most that a continued pass processes again
 _NAME = re.compile(r"(forward|backward)-(\d+)\.bank")
 MOST = 64  # files, including those of earlier passes
 MOST_BYTES = 2**30  # of all files: each further key frame enlarges a state
