@@ -13,7 +13,7 @@ from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 
-EVERY = 10  # frames from one saved state to the next: the most that a continued pass processes again
+EVERY = 10  # frames from one saved state to the next, which a continued pass may process again
 _NAME = re.compile(r"(forward|backward)-(\d+)\.bank")
 MOST = 64  # files, including those of earlier passes
 MOST_BYTES = 2**30  # of all files: each further key frame enlarges a state
