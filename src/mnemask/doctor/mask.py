@@ -217,7 +217,7 @@ def diagnose_together(video: Path, mask: Path) -> list[Finding]:
     try:
         with VideoReader(video, masks=[mask]) as reader:
             names = None if reader.files is None else [path.stem for path in reader.files]
-            # Blended edges are a finding about the mask alone.
+            # Blended edges are reported for the mask alone.
             plan = PromptPlan(mask, (), (), True, names=names, num_frames=None if names is None else len(names))
             Expected.of(reader).refuse_beyond(plan.to_come)
             frames = ", ".join(map(str, list(plan.to_come)[:SHOWN])) + ", …" * (len(plan.to_come) > SHOWN)

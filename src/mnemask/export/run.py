@@ -241,7 +241,7 @@ class _Pictures:
     Args:
         videos: the videos by clip.
         reports: the reports of the runs by clip.
-        stack: closes what is opened.
+        stack: closes the opened videos.
         by_number: whether to read frames by number as a project does, which has no report on how they were read.
         counted: whether to number the files from 1.
     """
@@ -263,7 +263,7 @@ class _Pictures:
         self._frames: Iterator[tuple[Frame, bool]] = iter(())
 
     def put(self, masks: FrameMasks, video: str, folder: Path, joint: str) -> str:
-        """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
+        """Writes the picture of a frame as folder/joint+name, and returns the name of that file."""
         if video != self._video:
             self._stack.close()
             place = str(self._videos[video])

@@ -113,7 +113,7 @@ class Finished(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
-    """How one export is written.
+    """The settings of one export.
 
     Attributes:
         out: an empty folder.
@@ -230,7 +230,7 @@ class _OfRun:
 
 
 class OfProject:
-    """The masks that are stored in a project."""
+    """The masks stored in a project."""
 
     has_alphas = False
 
@@ -269,7 +269,7 @@ class OfProject:
 
 
 class OfBatch:
-    """The masks of all clips of a batch that are complete, one clip after the other.
+    """The masks of all complete clips of a batch, one clip after another.
 
     Attributes:
         folders: the folders of the clips, by name.

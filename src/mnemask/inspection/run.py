@@ -58,7 +58,7 @@ def inspect_video(
 
     Args:
         video: frames that can be iterated twice, such as a VideoReader of a file or a folder.
-        tracker: a new one.
+        tracker: a new tracker.
         prompts: returns the known masks of a frame by object id, or None.
         out: the folder, created if missing: `memory-000120.png`, `pixel-000120-x300-y200.png`, `memory.json`.
         at_frames: the frames after which to inspect; by default the last one. Tracking stops after them.
@@ -109,7 +109,7 @@ def inspect_bank(
     """Writes files that show the memory of a saved tracker, `memory.png` and `memory.json`, and returns their paths.
 
     Args:
-        path: written by `Tracker.save`.
+        path: a file from `Tracker.save`.
         out: the folder, created if missing.
         video: the frames it was saved from; without them the cells are drawn on plain grey.
         overwrite: whether a folder that contains an inspection may be written to.

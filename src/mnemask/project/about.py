@@ -84,7 +84,7 @@ def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> 
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raises InputError for a setting that is unknown or impossible."""
+    """Raises InputError for a setting that is unknown or invalid."""
     unknown = settings.keys() - SETTINGS.keys()
     if unknown:
         raise InputError(f"setting {min(unknown)!r} is unknown", f"choose one of {', '.join(SETTINGS)}")

@@ -180,7 +180,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
             *(len(listed) - len(matched), len(listed), place),
         )
     if not matched:
-        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate one")
+        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate at least one")
     ids = {int(object_id) for marked in shown.values() for object_id in marked}
     if len(ids) > MAX_OBJECTS:
         raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep only those to track")

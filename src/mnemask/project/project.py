@@ -52,7 +52,7 @@ class Project:
         folder: the project's folder.
         source: the path of the video.
         frames: its frames, by number.
-        state: objects, keys, accepted frames and settings; a value, replaced by each action.
+        state: objects, keys, accepted frames and settings; an immutable value, replaced by each action.
 
     Raises:
         InputError: there is no project, it is damaged, or its video was replaced by another.
@@ -100,7 +100,7 @@ class Project:
         Raises:
             OutputError: the folder already contains a project or other files that are in the way, or it cannot be
                 written to.
-            InputError: a setting is unknown or impossible.
+            InputError: a setting is unknown or invalid.
             FrameError: the video cannot be read.
         """
         folder = Path(folder)
@@ -134,7 +134,7 @@ class Project:
 
     @property
     def num_frames(self) -> int:
-        """The length of the video."""
+        """The number of frames of the video."""
         return self.frames.num_frames
 
     @property
@@ -191,12 +191,12 @@ class Project:
         self._do({"do": "accept", "first": first, "last": last})
 
     def unaccept(self, first: int, last: int) -> None:
-        """Lets the masks of these frames change again."""
+        """Allows the masks of these frames to change again."""
         self._check_run(first, last)
         self._do({"do": "unaccept", "first": first, "last": last})
 
     def change_settings(self, **settings: Any) -> None:
-        """Changes policy, frames (the budget), size, write_every or model for what is tracked from now on."""
+        """Changes policy, frames (the budget), size, write_every or model for later tracking."""
         check_settings({**self.state.settings, **settings})
         with self._changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
@@ -319,7 +319,7 @@ class Project:
 
         Raises:
             InputError: nothing is marked, the range is invalid or empty, or another pass is running.
-            BudgetError: the permanent memories do not fit into the budget.
+            BudgetError: the permanent memories exceed the budget.
         """
         if not self._tracking.acquire(blocking=False):
             raise InputError("a pass is already running", "wait for it, or stop it")

@@ -24,7 +24,7 @@ Known = Mapping[str, str]  # files of keys by "frame:id"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The tracker after one frame.
+    """The state of a tracker after one frame.
 
     Attributes:
         state: the tracker's state.

@@ -18,7 +18,7 @@ UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_ke
 
 @dataclass(frozen=True, slots=True)
 class ProjectObject:
-    """An object that is tracked.
+    """A tracked object.
 
     Attributes:
         id: its id in masks, 1 to 65535.
@@ -97,7 +97,7 @@ def applied(state: State, action: Action) -> State:
     """Returns the state after an action.
 
     Raises:
-        InputError: the action is unknown, or does not fit the state.
+        InputError: the action is unknown or invalid in this state.
         ObjectIdError: it names an object that does not exist, or an id that is taken or invalid.
     """
     kind = action["do"]

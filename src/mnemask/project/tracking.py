@@ -180,7 +180,7 @@ class Pass:
         report.complete = True
 
     def run(self) -> Generator[tuple[Frame, Labels | None, dict[int, Confidence]], None, None]:
-        """Yields each frame with its labels and the confidence in the objects that are written.
+        """Yields each frame with its labels and the confidence in the written objects.
 
         Frames that the tracker must process first come before them, without labels; their masks stay as they are.
 
@@ -350,7 +350,7 @@ class Pass:
         return labels, {object_id: found.get(object_id, gone) for object_id in written}
 
     def _wanted(self) -> list[int]:
-        """Returns the objects to write; backwards, by default, those that have a key at the start or after it.
+        """Returns the objects to write; backwards, by default, those with a key at the start or after it.
 
         Masks that were tracked forwards from an earlier key then stay as they are.
         """

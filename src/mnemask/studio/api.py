@@ -43,7 +43,7 @@ class Api:
         self._desks: dict[str, Desk] = {}
 
     def app(self) -> Starlette:
-        """Returns the application, without its guard."""
+        """Returns the application, without `Guard`."""
         get, post = ["GET"], ["POST"]
         one = "/api/projects/{name}"
         routes = [

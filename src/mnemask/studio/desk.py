@@ -44,7 +44,7 @@ class _StoppedError(Exception):
 
 
 class Desk:
-    """A project with its pages.
+    """An open project and its pages.
 
     Args:
         name: the project's name.
@@ -118,7 +118,7 @@ class Desk:
             self._make_way(kind, values)
             done = simple[kind](**values)
         except TypeError as error:
-            raise mm.InputError(f"action {kind} does not fit ({error})", "reload the page") from error
+            raise mm.InputError(f"action {kind} has invalid arguments ({error})", "reload the page") from error
         return {**self.changed(), **({"turned": done} if kind in ("undo", "redo") else {})}
 
     def picture(self, index: int, height: int) -> bytes:
@@ -201,7 +201,7 @@ class Desk:
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
-        """Sets the key of an object to a mask that was drawn."""
+        """Sets the key of an object to a drawn mask."""
         self.project.check_changeable(index)
         self.stop()
         self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
