@@ -75,7 +75,7 @@ def test_a_folder_of_masks_is_described_as_a_run_would_read_it(tmp_path):
         "#0000ff is object 2",
         "object 1 is marked in 2 of 3 masks",
         "object 2 is marked in 2 of 3 masks",
-        "1 masks are empty, from 00002.png on: there all objects are gone",
+        "1 masks are empty, from 00002.png on: all objects are absent there",
     ]
 
 
@@ -100,13 +100,13 @@ def test_specks_and_tiny_objects_are_warned_of(tmp_path):
     labels[110:118, 100:110] = 3
     assert said(diagnose(save(tmp_path / "m.png", labels)), "warning") == [
         "object 1 has 1 specks of at most 4 pixels apart from the rest",
-        "object 3 has only 80 pixels, less than a cell of 16x16 that the network sees",
+        "object 3 has only 80 pixels, less than one cell (16x16) of the network",
     ]
 
 
 def test_a_swapped_mask_is_warned_of(tmp_path):
     swapped = np.where(drawn() == 1, 0, 255).astype(np.uint8)
-    assert "as a background does" in said(diagnose(save(tmp_path / "m.png", swapped)), "warning")[0]
+    assert "like a background" in said(diagnose(save(tmp_path / "m.png", swapped)), "warning")[0]
 
 
 def test_many_ids_and_grey_levels_as_ids_are_warned_of(tmp_path):
@@ -163,6 +163,6 @@ def test_a_file_of_an_annotation_tool_is_a_file_of_masks(tmp_path):
     place.write_text(json.dumps({"images": images, "annotations": [shape], "categories": []}))
     findings = diagnose(place)
     assert "1 masks" in findings[0].what
-    assert "2 more pictures" in said(findings, "warning")[0]
+    assert "2 more listed pictures" in said(findings, "warning")[0]
     place.write_text("{}")
     assert "no 'images'" in said(diagnose(place), "problem")[0]

@@ -69,13 +69,13 @@ def test_an_uneven_rate_and_a_gap_are_told(tmp_path):
     ticks = [0, 40, 80, 120, 150, 230, 260, 2260, 2300, 2340]
     findings = diagnose(write_video(tmp_path / "v.mp4", frames=10, ticks=ticks))
     assert "the frame rate varies: 30 to 2000 ms between two frames" in said(findings, "ok")
-    assert said(findings, "warning") == ["for 2.0 s there is no frame"]
+    assert said(findings, "warning") == ["there is no frame for 2.0 s"]
 
 
 def test_rotation_and_odd_sizes_are_told(tmp_path):
     quarter = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
     findings = diagnose(write_video(tmp_path / "v.mp4", (49, 63), pix_fmt="yuv444p", set_display_matrix=quarter))
-    assert "recorded turned by 90 degrees; frames and masks are upright" in said(findings, "ok")
+    assert "recorded rotated by 90 degrees; frames and masks are upright" in said(findings, "ok")
     assert any("size is odd" in what for what in said(findings, "ok"))
 
 
@@ -99,7 +99,7 @@ def test_other_sizes_missing_numbers_and_broken_files_are_told(tmp_path):
     write_frames(folder, ["frame2.png"], (48, 70))
     (folder / "frame9.png").write_bytes((folder / "frame9.png").read_bytes()[:900])
     findings = diagnose(folder)
-    assert "6 images are 64x48, but frame2.png (70x48) not" in said(findings, "problem")
+    assert "6 images are 64x48, but not frame2.png (70x48)" in said(findings, "problem")
     assert any("frame9.png" in what for what in said(findings, "problem"))
     assert said(findings, "warning") == ["the numbers jump from 3 to 7, 9 to 11: frames may be missing"]
 

@@ -354,7 +354,7 @@ def test_masks_are_not_exported_with_the_picture_of_another_frame(tmp_path, call
     export_masks(out, "davis", tmp_path / "davis", video=frames)
     assert len(list((tmp_path / "davis").rglob("*.png"))) == 10
     shutil.copyfile(frames / f"{called.format(4)}.png", frames / f"{more}.png")  # before all others
-    with refusal(InputError, called.format(3), "take out"):
+    with refusal(InputError, called.format(3), "remove"):
         export_masks(out, "davis", tmp_path / "shifted", video=frames)
 
 
@@ -686,7 +686,7 @@ def test_an_export_does_not_take_the_place_of_the_masks(tmp_path, place):
     write_run(tmp_path / "run")
     Written(tmp_path / "run").claim(tmp_path / "run/masks/00000.png")
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    with refusal(OutputError, "holds"):
+    with refusal(OutputError, "holds|contains"):
         export_masks(tmp_path / "run", "npz", tmp_path / "run" / place, overwrite=True)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
 

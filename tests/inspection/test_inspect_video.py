@@ -73,7 +73,7 @@ def test_the_last_frame_is_looked_at_by_default_and_looking_changes_no_mask(clip
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"at_frames": [5, 80]}, "frame 80 was to be looked at, but the video's last frame is 7"),
+        ({"at_frames": [5, 80]}, "frame 80 was to be inspected, but the video's last frame is 7"),
         ({"pixels": [(96, 0)]}, "outside the frame"),
         ({"at_frames": [0], "pixels": [(1, 1)]}, "no read to explain"),
     ],

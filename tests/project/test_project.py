@@ -354,7 +354,7 @@ def test_undo_brings_back_the_masks_of_an_object_though_another_was_tracked_sinc
 
 def test_what_was_accepted_is_named_where_nothing_is_left_to_track_and_goes_with_the_last_object(tracked):
     tracked.accept(0, NUM_FRAMES - 1)
-    with refusal(InputError, "accepted", "take that back"):
+    with refusal(InputError, "accepted", "unaccept"):
         tracked.track(3)
     tracked.remove_object(CAT)
     assert tracked.state.accepted == ()
@@ -589,7 +589,7 @@ def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects
     with mm.Project.create(tmp_path / "project", source, compact) as made:
         about = json.loads((made.folder / "project.json").read_text())
     write_images(source, [frame.flip(2) // 2 for frame in clip[1]])
-    with refusal(InputError, "another video"):
+    with refusal(InputError, "not the video"):
         mm.Project(tmp_path / "project", compact)
     write_images(source, clip[1])
     (source / "00000_mask.png").write_bytes((source / sorted(p.name for p in source.iterdir())[0]).read_bytes())

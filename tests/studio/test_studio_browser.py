@@ -613,12 +613,12 @@ def test_a_press_counts_where_it_begins_keys_with_modifiers_are_the_browsers_and
         page.keyboard.press("End")
         at_frame(page, NUM_FRAMES - 1)
         page.keyboard.press("Control+z")
-        shows(page, "#toast", "New object taken back.")
+        shows(page, "#toast", "Undone: new object.")
         page.keyboard.press("Control+z")
-        shows(page, "#toast", f"Mark in frame {frame} taken back.")
+        shows(page, "#toast", f"Undone: mark in frame {frame}.")
         at_frame(page, frame)
         page.keyboard.press("Control+Shift+z")
-        shows(page, "#toast", f"Mark in frame {frame} done again.")
+        shows(page, "#toast", f"Redone: mark in frame {frame}.")
         page.keyboard.press("b")
         page.locator("#size").focus()
         page.keyboard.press("ArrowRight")
@@ -729,7 +729,7 @@ def test_a_picture_of_the_memory_that_nobody_waits_for_any_more_says_nothing(tmp
         saved(page)
         asked = []
         page.route("**/memory*", lambda route: asked.append(route))
-        stopped = {"status": 400, "json": {"error": "the way to frame 0 was stopped"}}
+        stopped = {"status": 400, "json": {"error": "tracking up to frame 0 was stopped"}}
         for count in (1, 2):
             page.keyboard.press("k")
             while len(asked) < count:

@@ -48,7 +48,7 @@ def test_an_export_has_no_name_until_it_is_whole_no_other_ends_it_and_what_it_wa
     assert begun.wait(60)
     logging.getLogger("mnemask").warning("of another thread")
     assert exports_in(desk.exports) == []
-    with refusal(InputError, "export is under way"):
+    with refusal(InputError, "export is already running"):
         desk.export("ffv1", {})
     may_end.set()
     desk._job._thread.join(60)
@@ -274,7 +274,7 @@ def test_an_export_goes_on_where_no_mask_changes_and_keeps_tracking_from_beginni
         desk.paint(5, 1, square, "brush")
     with refusal(InputError, "first click"):
         desk.click(7, 1, [[100.0, 50.0, 0.0]], None)
-    with refusal(InputError, "an export is under way", "wait for it"):
+    with refusal(InputError, "an export is already running", "wait for it"):
         desk.track(0, "forward", None, None)
     assert desk._job.running
     may_end.set()
@@ -324,7 +324,7 @@ def test_up_to_here_accepts_what_is_tracked_before_and_behind_a_frame_that_was_a
     ended(desk)
     desk.act({"do": "accept", "first": 4, "last": 4})
     assert desk.act({"do": "accept", "first": 0, "last": 6})["accepted"] == [[0, 6]]
-    with refusal(InputError, "not accepted yet"):
+    with refusal(InputError, "left to accept"):
         desk.act({"do": "accept", "first": 0, "last": 6})
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a video, a mask or the installation, and how to fix it."""
+"""Diagnoses of videos, masks and the installation, with remedies."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product

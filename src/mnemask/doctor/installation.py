@@ -1,4 +1,4 @@
-"""Whether this installation works: its versions, and the network on a video that the package carries."""
+"""Checks of this installation: its versions, and the network on a video from the package."""
 
 import platform
 import re
@@ -28,7 +28,7 @@ REINSTALL = "install mnemask again into a fresh environment, and report it if th
 
 
 def diagnose_installation() -> list[Finding]:
-    """Returns findings on the versions, and on decoding and segmenting a video with them; raises nothing."""
+    """Returns findings on the versions, and on decoding and segmenting a video with them; never raises."""
     with as_file(files("mnemask.doctor") / "sample") as sample:
         frames: list[Frame] = []
         return [
@@ -41,7 +41,7 @@ def diagnose_installation() -> list[Finding]:
 
 
 def _checked(part: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yields the findings of a part; whatever a broken library raises is a problem of that part."""
+    """Yields the findings of a part; any error from a broken library becomes a problem of that part."""
     try:
         yield from look()
     except MnemaskError as error:
@@ -66,7 +66,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _required(extra: str | None) -> Iterator[str]:
-    """Yields the names of the packages that mnemask, or an extra of it, needs."""
+    """Yields the names of the packages that mnemask or one of its extras requires."""
     for text in requires("mnemask") or []:
         of = re.search(r"""extra *== *["']([\w-]+)["']""", text)
         name = re.match(r"[\w.-]+", text)
@@ -94,7 +94,7 @@ def _decoding(clip: Path, frames: list[Frame]) -> Iterator[Finding]:
     sizes = {frame.size for frame in frames}
     if len(frames) != SAMPLE_FRAMES or sizes != {SAMPLE_SIZE}:
         yield Finding(
-            "problem", f"the sample video gave {len(frames)} frames of {sizes}, not {SAMPLE_FRAMES}", REINSTALL
+            "problem", f"the sample video has {len(frames)} frames of {sizes}, not {SAMPLE_FRAMES}", REINSTALL
         )
     else:
         height, width = SAMPLE_SIZE
@@ -109,8 +109,8 @@ def _network(sample: Path, frames: list[Frame]) -> Iterator[Finding]:
     for frame in frames:
         labels = tracker.step(frame, first if frame.index == 0 else None).labels.cpu()
     overlaps = [region_similarity((labels == i).numpy(), mask.numpy()) for i, mask in last.items()]
-    said = f"tracked {len(last)} objects through it; their masks overlap the true ones by {min(overlaps):.2f} or more"
+    said = f"tracked {len(last)} objects through it; their masks overlap the true ones by at least {min(overlaps):.2f}"
     if min(overlaps) < LEAST_OVERLAP:
-        yield Finding("problem", f"{said}, and should by {LEAST_OVERLAP}", REINSTALL)
+        yield Finding("problem", f"{said}, but {LEAST_OVERLAP} is expected", REINSTALL)
     else:
         yield Finding("ok", said)

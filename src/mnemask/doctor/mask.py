@@ -1,4 +1,4 @@
-"""Findings about a mask file or a folder of them, and about masks and the video that they are for."""
+"""Findings about a mask file or a folder of masks, and about masks together with their video."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ MARKED_AS = {
     "ids": "objects are marked by their ids",
     "black and white": "black and white: one object, id 1",
     "colours": "objects are marked by colours",
-    "transparency": "a cut-out: what is opaque is one object, id 1",
+    "transparency": "a cut-out: the opaque part is one object, id 1",
 }
 
 
 def diagnose_mask(path: Path) -> list[Finding]:
-    """Returns how read_mask reads the file, and what looks unintended."""
+    """Returns how `read_mask` reads the file, and what looks unintended."""
     try:
         reading = inspect_mask(path)
     except MaskError as error:
@@ -51,7 +51,7 @@ def diagnose_mask(path: Path) -> list[Finding]:
 
 
 def is_of_masks(path: Path) -> bool:
-    """Returns whether there are masks in a file or folder that exists, and no frames."""
+    """Returns whether an existing file or folder contains masks, not frames."""
     if path.is_dir():
         try:
             masks = list_masks(path)
@@ -70,7 +70,9 @@ def diagnose_masks(place: Path) -> list[Finding]:
         return [Finding.from_error(error)]
     masks = [path for path in listed if is_annotated(path)]
     if not masks:
-        return [Finding("problem", f"{len(listed)} pictures are listed, and no object is marked", "annotate one")]
+        return [
+            Finding("problem", f"{len(listed)} pictures are listed, but no object is marked", "annotate at least one")
+        ]
     files, broken = [], []
     for number, path in enumerate(masks):
         try:
@@ -83,22 +85,22 @@ def diagnose_masks(place: Path) -> list[Finding]:
         broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more masks cannot be used")]
     found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {place}")]
     if len(masks) < len(listed):
-        found.append(Finding("warning", f"{len(listed) - len(masks)} more pictures are listed that nobody annotated"))
+        found.append(Finding("warning", f"{len(listed) - len(masks)} more listed pictures are not annotated"))
     return [*found, *broken, *_across(files)]
 
 
 def _are_masks(samples: Sequence[Path]) -> bool:
-    """Returns whether images are masks, of which one at least marks something: frames run into each other's colours."""
+    """Returns whether images are masks and at least one marks something; colours of frames blend into each other."""
     try:
         readings = [inspect_mask(path) for path in samples]
     except MaskError:
         return False
-    # Grey frames of 16 bits may pass for ids, all of them blended; soft edges of masks are thin.
+    # Grey frames of 16 bits may look like ids, but blended everywhere; soft edges of masks are thin.
     return any(reading.ids and reading.blended < MOST_BLENDED * reading.labels.size for reading in readings)
 
 
 def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
-    """Yields findings across the masks of a folder: sizes, ids, and whether a colour is one object in all."""
+    """Yields findings across the masks of a folder: sizes, ids, and whether each colour is the same object in all."""
     sizes = Counter(file.size for file in files)
     if len(sizes) > 1:
         (common, _), (odd, _) = sizes.most_common()[:2]
@@ -123,9 +125,9 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
     if empty := [file.path.name for file in files if not file.labels]:
         what = f"{len(empty)} masks are empty, from {empty[0]} on"
         if never_annotated([bool(file.labels) for file in files]):
-            yield Finding("warning", f"{what}: they are taken for frames that nobody annotated")
+            yield Finding("warning", f"{what}: these frames count as not annotated")
         else:
-            yield Finding("ok", f"{what}: there all objects are gone")
+            yield Finding("ok", f"{what}: all objects are absent there")
 
 
 def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
@@ -141,30 +143,32 @@ def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
     elif reading.blended:
         yield Finding(
             "warning",
-            f"{reading.blended} pixels along the edges are blends; each goes to the nearest plain area",
-            "nothing needs to be done; export without antialiasing to decide each pixel yourself",
+            f"{reading.blended} pixels along the edges are blends; each is assigned to the nearest plain area",
+            "no action needed; export without antialiasing to decide each pixel yourself",
         )
     if file_format == "JPEG":
-        yield Finding("warning", "JPEG compression frays the edges", "save masks as PNG")
+        yield Finding("warning", "JPEG compression distorts the edges", "save masks as PNG")
 
 
 def _objects(reading: MaskReading) -> Iterator[Finding]:
     ids = [int(i) for i in np.unique(reading.labels) if i]
     if not ids:
-        yield Finding("problem", "no object is marked", "paint each object in its own value, the background in 0")
+        yield Finding(
+            "problem", "no object is marked", "paint each object with its own value, and the background with 0"
+        )
     for object_id in ids[:MANY_OBJECTS]:
         yield from _object(object_id, reading.labels == object_id)
     if len(ids) > MAX_OBJECTS:
         yield Finding(
             "problem",
             f"{len(ids)} objects are marked, more than {MAX_OBJECTS}",
-            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
+            "keep those that you want to track, and check that it is a map of ids, not of depth or heat",
         )
     elif len(ids) > MANY_OBJECTS:
         yield Finding(
             "warning",
             f"{len(ids)} objects are marked, and each takes time and memory",
-            "keep the ones that you want to follow; if there should be few, the file may not be a map of ids",
+            "keep the ones that you want to track; if there should be few, the file may not be a map of ids",
         )
 
 
@@ -178,19 +182,19 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"object {object_id} has {len(specks)} specks of at most {specks.max()} pixels apart from the rest",
-            "erase them, unless they are meant",
+            "erase them, unless they are intended",
         )
     if area < STRIDE**2:
         yield Finding(
             "warning",
-            f"object {object_id} has only {area} pixels, less than a cell of 16x16 that the network sees",
-            "give the video at a larger size, or cut out the part where the object is",
+            f"object {object_id} has only {area} pixels, less than one cell (16x16) of the network",
+            "enlarge the video, or crop it to the part with the object",
         )
     edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     if share > 0.5 and edge.mean() > 0.9:
         yield Finding(
             "warning",
-            f"object {object_id} fills {100 * share:.0f} % of the picture up to its edges, as a background does",
+            f"object {object_id} fills {100 * share:.0f} % of the picture up to its edges, like a background",
             "if object and background are swapped, invert the mask",
         )
 
@@ -200,20 +204,20 @@ def _ids(reading: MaskReading) -> Iterator[Finding]:
     if reading.kind == "ids" and 2 <= len(ids) <= MANY_OBJECTS and ids.min() > 10 and np.diff(ids).min() > 10:
         yield Finding(
             "warning",
-            f"the ids are {', '.join(map(str, ids))}, as if colours had been turned to grey",
+            f"the ids are {', '.join(map(str, ids))}, as if colours had been converted to grey",
             "if they should be 1, 2, ..., export the mask with its palette or in colour",
         )
 
 
 def diagnose_together(video: Path, mask: Path) -> list[Finding]:
-    """Returns whether a run would take a mask, or a folder or file of them, for a video: its size and its frames.
+    """Returns whether a run would accept a mask, or a folder or file of masks, for a video: size and frames.
 
-    Nothing where the video cannot be read, which is a finding about that alone.
+    Returns nothing if the video cannot be read, which is a finding about the video alone.
     """
     try:
         with VideoReader(video, masks=[mask]) as reader:
             names = None if reader.files is None else [path.stem for path in reader.files]
-            # Blended edges are a finding about the mask alone.
+            # Blended edges are reported for the mask alone.
             plan = PromptPlan(mask, (), (), True, names=names, num_frames=None if names is None else len(names))
             Expected.of(reader).refuse_beyond(plan.to_come)
             frames = ", ".join(map(str, list(plan.to_come)[:SHOWN])) + ", …" * (len(plan.to_come) > SHOWN)
@@ -224,4 +228,4 @@ def diagnose_together(video: Path, mask: Path) -> list[Finding]:
         return []
     except InputError as error:
         return [Finding.from_error(error)]
-    return [Finding("ok", f"they fit: both are {frame.size[1]}x{frame.size[0]}, with masks of frame {frames}")]
+    return [Finding("ok", f"they match: both are {frame.size[1]}x{frame.size[0]}, with masks of frame {frames}")]

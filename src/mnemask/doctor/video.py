@@ -29,9 +29,9 @@ class Finding:
     """One fact or problem of a file.
 
     Attributes:
-        severity: "ok" is a fact, a "warning" may spoil the result, with a "problem" the file cannot be used.
-        what: in plain words.
-        remedy: what to do; empty where there is nothing to do.
+        severity: "ok" for a fact, "warning" if it may spoil the result, "problem" if the file cannot be used.
+        what: the finding in plain words.
+        remedy: what to do; empty if there is nothing to do.
     """
 
     severity: Literal["ok", "warning", "problem"]
@@ -40,12 +40,12 @@ class Finding:
 
     @classmethod
     def from_error(cls, error: InputError) -> "Finding":
-        """Returns the problem that an error is about, and what to do about it."""
+        """Returns an error's problem and remedy as a finding."""
         return cls("problem", error.problem, error.remedy)
 
     @classmethod
     def of_facts(cls, facts: SourceFacts) -> "list[Finding]":
-        """Returns the reader's findings before the first frame; what it left out or doubts is a warning."""
+        """Returns the reader's findings before the first frame; what it left out or finds doubtful is a warning."""
         return [*(cls("ok", what) for what in facts.about), *(cls("warning", note) for note in facts.notes)]
 
 
@@ -56,7 +56,7 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as numbered by ITU-T H.273
 
 
 def diagnose_video(path: Path) -> list[Finding]:
-    """Returns the facts in the header, and whether all of the file can be read."""
+    """Returns the facts in the header, and whether the whole file can be read."""
     try:
         with VideoReader(path, on_corrupt="skip") as reader:
             header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
@@ -75,12 +75,12 @@ def _header(path: Path) -> Iterator[Finding]:
         if codec.color_trc in HDR_TRANSFERS:
             yield Finding(
                 "warning",
-                f"high dynamic range ({HDR_TRANSFERS[codec.color_trc]}): colours are read pale",
+                f"high dynamic range ({HDR_TRANSFERS[codec.color_trc]}): colours will look pale",
                 "convert it to standard range for best results",
             )
         frame = _first_frame(container, stream)
     if frame is not None and frame.rotation:
-        yield Finding("ok", f"recorded turned by {abs(frame.rotation)} degrees; frames and masks are upright")
+        yield Finding("ok", f"recorded rotated by {abs(frame.rotation)} degrees; frames and masks are upright")
     if frame is not None and frame.interlaced_frame:
         yield Finding(
             "warning", "interlaced: moving edges look like combs", "deinterlace it (ffmpeg -i IN -vf yadif OUT)"
@@ -88,7 +88,7 @@ def _header(path: Path) -> Iterator[Finding]:
 
 
 def _stack(path: Path, reader: VideoReader) -> list[Finding]:
-    timed = "" if reader.facts.timed else "; it says no times"
+    timed = "" if reader.facts.timed else "; without times"
     return [Finding("ok", f"{path.suffix[1:].upper()} file of {reader.num_frames} pictures{timed}")]
 
 
@@ -96,12 +96,12 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
     try:
         return next(container.decode(stream), None)
     except FFmpegError:
-        return None  # what is wrong, the reader tells better
+        return None  # the reader gives a better message
 
 
 @dataclass
 class _Pace:
-    """How many frames came, and the shortest and longest time between two, in seconds."""
+    """The number of frames, and the shortest and longest time between two, in seconds."""
 
     frames: int = 0
     shortest: float = math.inf
@@ -129,7 +129,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
     if broken:
         yield broken
     elif not reader.events.to_dict() and reader.num_frames not in (None, pace.frames):
-        yield Finding("ok", f"the header counts {reader.num_frames}: some are hidden by an edit list, or it is rounded")
+        yield Finding("ok", f"the header states {reader.num_frames} frames: an edit list hides some, or it is rounded")
     if pace.longest > VARIES * pace.shortest:
         yield Finding(
             "ok",
@@ -137,7 +137,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
         )
     if pace.longest > LONG_GAP:
         yield Finding(
-            "warning", f"for {pace.longest:.1f} s there is no frame", "objects may leap there; check the masks"
+            "warning", f"there is no frame for {pace.longest:.1f} s", "objects may jump there; check the masks"
         )
     if reader.size and (reader.size[0] % 2 or reader.size[1] % 2):
         yield Finding("ok", "the size is odd: drawn into a video, it gets one more line of pixels")
@@ -151,13 +151,13 @@ def _damage(events: ReaderEvents) -> Iterator[Finding]:
     if events.cut_off.count:
         yield Finding(
             "problem",
-            f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before its header says so",
-            f"fetch the file again, or {GO_ON}",
+            f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before the end in its header",
+            f"download the file again, or {GO_ON}",
         )
 
 
 def diagnose_folder(path: Path) -> list[Finding]:
-    """Returns whether the images in a folder make a video: readable, of one size, with none missing."""
+    """Returns whether the images in a folder form a video: readable, of one size, none missing."""
     try:
         files = find_frames(path)
         if len(files.paths) == 1 and page_count(files.paths[0]) > 1:
@@ -192,8 +192,8 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
         odd = [f"{path.name} ({size})" for path, size in sizes.items() if size != ranked[0][0]]
         yield Finding(
             "problem",
-            f"{ranked[0][1]} images are {ranked[0][0]}, but {listed(odd)} not",
-            "scale all to one size, or put the parts into folders of their own",
+            f"{ranked[0][1]} images are {ranked[0][0]}, but not {listed(odd)}",
+            "scale all to one size, or put each size into its own folder",
         )
 
 
@@ -203,7 +203,7 @@ def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"the numbers jump from {listed(f'{before} to {after}' for before, after in gaps)}: frames may be missing",
-            "if they are, objects leap there; export the frames again",
+            "if they are, objects jump there; export the frames again",
         )
 
 
@@ -213,5 +213,5 @@ def _kind(image: Path | None) -> Iterator[Finding]:
     with Image.open(image, formats=FORMATS) as opened:
         if opened.mode == "P":
             yield Finding(
-                "warning", "the images are indexed, as masks are", "to look at a mask, give the doctor the file itself"
+                "warning", "the images are indexed, like masks", "to check a mask, give the doctor the file itself"
             )

@@ -1,4 +1,4 @@
-"""What other programs take: masks in the files of other tools, and the network in a form that runs without PyTorch."""
+"""Exports for other programs: masks in the file formats of other tools, and the network for use without PyTorch."""
 
 from mnemask.engines.onnx import export_onnx
 from mnemask.export.run import EXPORT_FORMATS, Exported, export_masks

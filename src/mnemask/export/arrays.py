@@ -14,7 +14,7 @@ from mnemask.types import ObjectInfo
 
 
 class _Arrays:
-    """What arrays have in common: one size for all frames, ids, classes, names and numbers of frames."""
+    """What array formats share: one size for all frames, ids, classes, and names and numbers of frames."""
 
     pictures: str | None = None
 
@@ -34,7 +34,7 @@ class _Arrays:
         if frame.size != self._size:
             raise MaskError(
                 f"frame {frame.index} is {frame.size} and the first {self._size} (height, width)",
-                "an array holds one size, so export to coco or labelme",
+                "an array has one size, so export to coco or labelme",
             )
         at = len(self._frames)
         self._frames.append(frame.index)
@@ -65,8 +65,8 @@ class _Arrays:
 class NpzArrays(_Arrays):
     """masks.npz: `labels` [T H W], `frames`, `names`, `object_ids`, `classes`, `instances`.
 
-    Of cut-outs also `probabilities` [T K H W], from 0 to 255. Frames go to disk one by one, so that a long video needs
-    no more memory.
+    Exports of cut-outs add `probabilities` [T K H W], from 0 to 255. Frames are written to disk one by one, so that a
+    long video needs no more memory.
     """
 
     def __init__(self, how: Exporting) -> None:
@@ -75,7 +75,7 @@ class NpzArrays(_Arrays):
             zipfile.ZipFile(how.out / "masks.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         )
         self._labels: IO[bytes] | None = None
-        self._beside: IO[bytes] | None = None  # an archive takes one member at a time
+        self._beside: IO[bytes] | None = None  # a zip file is written one member at a time
 
     def _begin(self, frame: FrameMasks) -> None:
         shape = (len(self._source), *frame.size)
@@ -107,7 +107,7 @@ class NpzArrays(_Arrays):
 
 
 class ZarrArrays(_Arrays):
-    """masks.zarr: the same, in pieces of one frame; what is not of pixels is among the attributes.
+    """masks.zarr: the same, in chunks of one frame; everything but the pixels is stored in attributes.
 
     Raises:
         MissingExtraError: zarr is not installed.
@@ -143,7 +143,7 @@ class ZarrArrays(_Arrays):
 
 
 class ParquetTable:
-    """table.parquet of the table.csv that a run wrote, see `ObjectTable`; of a project both files.
+    """table.parquet from the table.csv of a run, see `ObjectTable`; for a project, both files.
 
     Raises:
         InputError: there is no table.
@@ -168,14 +168,14 @@ class ParquetTable:
                 writer.write_batch(batch)
 
     def add(self, frame: FrameMasks) -> None:
-        """Does nothing: the table is written."""
+        """Does nothing: the table is already written."""
 
     def finish(self) -> None:
-        """Does nothing: the table is written."""
+        """Does nothing: the table is already written."""
 
 
 def _npy_head(shape: tuple[int, ...], kind: type[np.generic]) -> bytes:
-    """Returns the head of a NumPy file, after which the values follow."""
+    """Returns the header of a NumPy file, to be followed by the values."""
     head = io.BytesIO()
     about = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_2_0(head, about)

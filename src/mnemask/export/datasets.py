@@ -1,4 +1,4 @@
-"""Masks as data sets keep them: COCO, YOLO, MOTS and MOT texts, DAVIS and YouTube-VOS folders."""
+"""Masks in the formats of data sets: COCO, YOLO, MOTS and MOT text, DAVIS and YouTube-VOS folders."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class CocoRuns:
-    """annotations.json of COCO with a class for each object, the names of the pictures, track ids and run lengths."""
+    """annotations.json of COCO with image file names, and class, track id and run lengths of each object."""
 
     pictures: str | None = "images"
     polygons = False
@@ -46,13 +46,13 @@ class CocoRuns:
 
 
 class CocoPolygons(CocoRuns):
-    """The same with an outline for each piece, its holes joined to it by cuts."""
+    """The same with an outline for each piece, joined to its holes by cuts."""
 
     polygons = True
 
 
 class _CocoFile(CocoRle):
-    """A COCO file with masks that may be outlines, and with frames that may be of several videos."""
+    """A COCO file with masks as runs or outlines, of one or several videos."""
 
     current: FrameMasks
 
@@ -87,9 +87,9 @@ class _CocoFile(CocoRle):
 
 
 class YoloSegments:
-    """labels/NAME.txt and data.yaml of YOLO: a line an object, its class and an outline, its pieces joined by cuts.
+    """labels/NAME.txt and data.yaml of YOLO: a line per object, its class and an outline of pieces joined by cuts.
 
-    Frames of several videos are in one folder, in which some of YOLO's readers look for all of them.
+    Frames of several videos are in one folder, because some readers of YOLO look for all of them there.
     """
 
     pictures: str | None = "images"
@@ -109,20 +109,20 @@ class YoloSegments:
         name = Path(frame.file_name).stem
         path = self._how.out / f"labels/{name}.txt"
         if path.exists():
-            raise InputError(f"two frames are called {name!r}", "give one of their clips another name")
+            raise InputError(f"two frames are named {name!r}", "rename one of their clips")
         path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
     def finish(self) -> None:
         names = "".join(
             f"  {place}: {json.dumps(name, ensure_ascii=False)}\n" for place, name in enumerate(self._classes.names)
         )
-        # Without "path" the folder of this file is meant; "path: ." would be that in which YOLO is started.
+        # Without "path", the folder of this file is meant; "path: ." would be the working directory of YOLO.
         text = f"train: images\nval: images\nnames:\n{names}"
         (self._how.out / "data.yaml").write_text(text, encoding="utf-8")
 
 
 class MotsText:
-    """gt/gt.txt of MOTS, "frame id class height width rle", frames from 1; labels.txt names the classes."""
+    """gt/gt.txt of MOTS, "frame id class height width rle", frames from 1; gt/labels.txt names the classes."""
 
     pictures: str | None = "img1"
 
@@ -183,7 +183,7 @@ class MotBoxes:
 class DavisFolder:
     """Annotations/480p/VIDEO/NAME.png of DAVIS 2017, JPEGImages beside it, and the list of videos.
 
-    255 is void there. The only object of a video, as a black and white mask gives it that id, is 1 instead.
+    255 is void in DAVIS. If it is the only id of a video, as from a black and white mask, it becomes 1.
     """
 
     layout: ClassVar[str] = "Annotations/480p"
@@ -225,7 +225,7 @@ class DavisFolder:
 
 
 class YoutubeVosFolder(DavisFolder):
-    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages beside it, and meta.json with class and frames of each."""
+    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages beside it, and meta.json: objects' classes and frames."""
 
     layout = "Annotations"
     images = "JPEGImages"

@@ -1,4 +1,4 @@
-"""Masks as the files of labelling tools: CVAT, Label Studio, labelme."""
+"""Masks in the formats of labelling tools: CVAT, Label Studio, labelme."""
 
 import base64
 import colorsys
@@ -20,7 +20,7 @@ from mnemask.types import MAX_OBJECT_ID
 
 
 class _Labels:
-    """What the formats of labelling tools share: the classes, and how an object is called."""
+    """What the formats of labelling tools share: the classes, and the attributes of objects."""
 
     def __init__(self, how: Exporting) -> None:
         self._how, self._out, self._source, self._classes = how, how.out, how.source, how.classes()
@@ -73,14 +73,14 @@ class CvatImages(_Labels):
 class CvatTracks(_Labels):
     """annotations.xml, "CVAT for video 1.1": a track of outlines for each object, pieces and holes joined by cuts.
 
-    CVAT takes only the first frame of a track of masks, so that a track must be one of outlines.
+    CVAT imports only the first frame of a track of masks, so that tracks have to consist of outlines.
     """
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
         self._tracks: dict[int, IO[str]] = {}
         self._classes_of: dict[int, str] = {}
-        self._last: dict[int, tuple[int, str]] = {}  # the frame in which an object was last seen, and its outline there
+        self._last: dict[int, tuple[int, str]] = {}  # frame and outline where an object was last seen
         self._size, self._index = (0, 0), 0
 
     def add(self, frame: FrameMasks) -> None:
@@ -121,7 +121,7 @@ class CvatTracks(_Labels):
 
 
 class CvatMasks(_Labels):
-    """CVAT's "Segmentation mask 1.1", the layout of PASCAL VOC: a colour for each class, and one for each object."""
+    """CVAT's "Segmentation mask 1.1", the layout of PASCAL VOC: one colour per class, and one per object."""
 
     pictures: str | None = "JPEGImages"
 
@@ -154,7 +154,7 @@ class CvatMasks(_Labels):
 
 
 class LabelStudioTasks(_Labels):
-    """tasks.json and config.xml of Label Studio: a task for each frame, a brush for each object, its id as text."""
+    """tasks.json and config.xml of Label Studio: a task per frame, a brush region per object, with its id as text."""
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
@@ -203,7 +203,7 @@ class LabelStudioTasks(_Labels):
 
 
 class LabelmeFiles(_Labels):
-    """NAME.json for each frame, as labelme keeps it beside the picture: a mask for each object, its id as the group."""
+    """NAME.json of labelme for each frame, next to the picture: a mask for each object, its id as the group."""
 
     pictures: str | None = "."
 
@@ -239,7 +239,7 @@ class LabelmeFiles(_Labels):
 
 
 def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, mode: str) -> str:
-    """Returns the begin of a file of CVAT: the task, its labels with the attributes that objects have, the size."""
+    """Returns the beginning of a CVAT file: the task, its labels with the attributes of objects, and the size."""
     attributes = "".join(
         f"<attribute><name>{name}</name><mutable>False</mutable><input_type>text</input_type>"
         "<default_value></default_value><values></values></attribute>"
@@ -258,7 +258,7 @@ def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, m
 
 
 def _place(path: Path) -> Path:
-    """Returns the path, with a folder for it."""
+    """Returns the path, after creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -1,4 +1,4 @@
-"""From finished masks to the files of another tool: what each keeps, and how it gets to disk whole or not at all."""
+"""Exports finished masks to the formats of other tools, and writes each export to disk completely or not at all."""
 
 import shutil
 import tempfile
@@ -40,7 +40,7 @@ from mnemask.types import Frame, index_of_name
 
 @runtime_checkable
 class ExportFormat(Protocol):
-    """How masks get into the files of one tool; `pictures` is the folder in which it looks for frames, or None."""
+    """Writes masks in the format of one tool; `pictures` is the folder where it expects frames, or None."""
 
     def __init__(self, how: Exporting) -> None: ...
 
@@ -48,11 +48,11 @@ class ExportFormat(Protocol):
     def pictures(self) -> str | None: ...
 
     def add(self, frame: FrameMasks) -> None:
-        """Takes the next frame."""
+        """Adds the next frame."""
         ...
 
     def finish(self) -> None:
-        """Writes what belongs to the whole."""
+        """Writes what concerns all frames, after the last one."""
         ...
 
 
@@ -76,14 +76,14 @@ EXPORT_FORMATS: Mapping[str, Callable[[Exporting], ExportFormat]] = {
 _OF_ONE_VIDEO = ("cvat-video", "mot", "mots", "npz", "table", "zarr")
 _SCRATCH = ".mnemask-export-"
 _FLAT = ("yolo",)
-"""Formats with readers that find no frame in a folder of its clip."""
+"""Formats with readers that do not find frames in a subfolder per clip."""
 _COUNTED = ("mot", "mots")
-"""Formats with readers that look for 000001.jpg and the next ones, all of one suffix."""
+"""Formats with readers that expect 000001.jpg and so on, all with the same suffix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote: its files below a folder, and how many frames they are of."""
+    """What an export wrote: its folder, the files in it, and the number of exported frames."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -101,24 +101,24 @@ def export_masks(
     overwrite: bool = False,
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> Exported:
-    """Writes the masks of a run, a batch or a project as another tool reads them; nothing is there before all of it is.
+    """Writes the masks of a run, a batch or a project in another tool's format; files appear once all are complete.
 
-    The clips of a batch are one data set, with frames called CLIP/NAME; a format of one video has a folder for each.
+    The clips of a batch become one data set, with frames named CLIP/NAME; formats of one video get a folder per clip.
 
     Args:
-        place: the folder that `segment` or `batch` wrote, in any format, or of a project, or an open project.
+        place: the output folder of `segment` or `batch`, in any format, the folder of a project, or an open project.
         to: a key of `EXPORT_FORMATS`.
-        out: the folder to write, made if missing.
-        video: that the masks are of: its frames are put where the tool looks for them, upright JPEG and PNG files of a
-            folder as they are.
-        pictures: whether the frames of a batch's videos are put there likewise, from where the batch read them.
+        out: the folder to write, created if missing.
+        video: the video of the masks: its frames are written where the tool expects them; upright JPEG and PNG files of
+            a folder are copied.
+        pictures: whether to write the frames of a batch's videos likewise, from where the batch read them.
         tolerance: pixels by which outlines may differ, for fewer corners; at 0 they are exact.
         overwrite: whether files of an earlier export may be replaced.
-        on_frame: is called with the index of each frame that is done.
+        on_frame: called with the index of each finished frame.
 
     Raises:
-        InputError: there are no masks, they are damaged, or the video is another one.
-        OutputError: `out` holds an export already, or files of others that are in the way; or it cannot be written to.
+        InputError: there are no masks, they are damaged, or they are not of this video.
+        OutputError: `out` already contains an export or other files that are in the way, or it cannot be written to.
         MissingExtraError: the format needs a package that is not installed.
     """
     if to not in EXPORT_FORMATS:
@@ -134,15 +134,15 @@ def export_masks(
         refuse_run(out, written)
         _refuse_masks(out, source)
         if written.files() and not overwrite:
-            raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
-        for left in out.glob(f"{_SCRATCH}*"):  # of exports that were killed
+            raise OutputError(f"{str(out)!r} already contains an export", "give another folder, or --overwrite")
+        for left in out.glob(f"{_SCRATCH}*"):  # of killed exports
             shutil.rmtree(left, ignore_errors=True)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=out)))
         parts: Iterable[tuple[Path, Finished]] = [(scratch, source)]
         if isinstance(source, OfBatch) and to in _OF_ONE_VIDEO:
             parts = ((scratch / run.name, run) for run in source.runs())
         count = sum(_write(to, *part, videos, tolerance, on_frame) for part in parts)
-        # Pictures first, and last what lies above the rest and names it: without that, a tool finds no data set.
+        # Pictures first, and last the files at the top that list the others: without these, a tool finds no data set.
         made = sorted((path for path in scratch.rglob("*") if path.is_file()), key=_last_if_it_names_others)
         targets = [out / path.relative_to(scratch) for path in made]
         parents = {parent for path in targets for parent in path.parents if out in parent.parents}
@@ -163,15 +163,15 @@ def _last_if_it_names_others(path: Path) -> tuple[bool, int, Path]:
 
 
 def _refuse_masks(out: Path, source: Finished) -> None:
-    """Raises OutputError if the folder is that of the masks to export: it would no longer say which files they are."""
+    """Raises OutputError if the folder is that of the masks to export: its index of them would be overwritten."""
     place, read = out.resolve(), source.folder.resolve()
     if place == read or {place, *place.parents} & {read / "masks"}:
-        raise OutputError(f"{str(out)!r} holds the masks that are exported", "give another folder")
+        raise OutputError(f"{str(out)!r} contains the masks to export", "give another folder")
 
 
 @contextmanager
 def _writing_to(out: Path) -> Iterator[None]:
-    """Within it, what the disk refuses is an OutputError, and a file of another place an InputError."""
+    """Within it, an OSError about `out` becomes an OutputError, and one about a file elsewhere an InputError."""
     try:
         yield
     except OSError as error:
@@ -184,13 +184,13 @@ def _writing_to(out: Path) -> Iterator[None]:
 
 
 def _videos(source: Finished, video: str | Path | None, pictures: bool) -> Mapping[str, str | Path]:
-    """Returns the videos whose frames are wanted, by clip; that of a run alone by its name."""
+    """Returns the videos with frames to write, by clip; the video of a single run by its name."""
     if not isinstance(source, OfBatch):
         if pictures and video is None:
-            raise InputError(f"{str(source.folder)!r} does not say where its video is", "give it with --video")
+            raise InputError(f"{str(source.folder)!r} does not record where its video is", "give it with --video")
         return {} if video is None else {source.name: video}
     if video is not None:
-        raise InputError("a batch is of several videos", "give --pictures, which takes them from where the batch did")
+        raise InputError("a batch has several videos", "give --pictures, which reads them from where the batch did")
     return source.videos if pictures else {}
 
 
@@ -202,7 +202,7 @@ def _write(
     tolerance: float,
     on_frame: Callable[[int], None],
 ) -> int:
-    """Writes masks into an empty folder; returns how many frames they are of."""
+    """Writes masks into an empty folder; returns the number of frames."""
     folder.mkdir(exist_ok=True)
     count = 0
     with ExitStack() as stack:
@@ -222,13 +222,13 @@ def _write(
 
 
 def _reports(source: Finished) -> Mapping[str, Mapping[str, Any]]:
-    """Returns the reports of the runs that masks are of, by the names of their videos."""
+    """Returns the reports of the runs that wrote the masks, by the names of their videos."""
     folders = source.folders if isinstance(source, OfBatch) else {source.name: source.folder}
     return {name: report_of(folder) for name, folder in folders.items()}
 
 
 def _is_plain(path: Path) -> bool:
-    """Returns whether every tool shows a picture as it is tracked: of a usual format, and upright without its tag."""
+    """Returns whether every tool shows a picture as it was tracked: a JPEG or PNG that is upright without its tag."""
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         return False
     with Image.open(path, formats=FORMATS) as image:
@@ -236,14 +236,14 @@ def _is_plain(path: Path) -> bool:
 
 
 class _Pictures:
-    """The frames of videos, as files beside their masks, read as the runs of these reports read them.
+    """Writes the frames of videos next to their masks, read as the runs of these reports read them.
 
     Args:
-        videos: by clip.
-        reports: of the runs, by clip.
-        stack: closes what is opened.
-        by_number: whether they are numbered as those of a project, of which no report says how they were read.
-        counted: whether their files are counted from 1.
+        videos: the videos by clip.
+        reports: the reports of the runs by clip.
+        stack: closes the opened videos.
+        by_number: whether to read frames by number as a project does, which has no report on how they were read.
+        counted: whether to number the files from 1.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class _Pictures:
         self._frames: Iterator[tuple[Frame, bool]] = iter(())
 
     def put(self, masks: FrameMasks, video: str, folder: Path, joint: str) -> str:
-        """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
+        """Writes the picture of a frame as folder/joint+name, and returns the name of that file."""
         if video != self._video:
             self._stack.close()
             place = str(self._videos[video])
@@ -275,7 +275,7 @@ class _Pictures:
         frame, held = next((each for each in self._frames if each[0].index >= masks.index), (None, False))
         if frame is None or frame.index != masks.index or frame.size != masks.size:
             there = (
-                "has no such frame, or a damaged one"
+                "has no such frame, or it is damaged"
                 if frame is None or frame.index != masks.index
                 else f"has {frame.size}"
             )
@@ -304,31 +304,31 @@ class _Pictures:
     def _opened(
         self, place: str, report: Mapping[str, Any]
     ) -> tuple[Sequence[Path] | None, Iterator[tuple[Frame, bool]]]:
-        """Returns the files of a video's frames, and each frame with whether another picture stands in for it."""
+        """Returns the files of a video's frames, and each frame with whether another picture replaces it."""
         if self._by_number:
             frames = self._stack.enter_context(FrameAccess(place))
             return frames.files, _by_number(frames)
-        # Without a report nobody knows; a frame that is asked for and skipped is refused.
+        # Without a report this is unknown; a frame with masks that is skipped raises an error.
         damaged, given = settings_of(report).get("on_corrupt", "skip"), masks_among(place, report)
         reader = self._stack.enter_context(VideoReader(place, on_corrupt=damaged, masks=given))
         return reader.files, _whole_or_held(reader)
 
     def _refuse_shifted(self, masks: FrameMasks) -> None:
-        """Raises InputError if masks are called after a picture of a folder that is another frame of it.
+        """Raises InputError if masks have the name of a picture that is now another frame of its folder.
 
-        Frames of a video file are called by their numbers, whatever pictures of them are called.
+        Frames of a video file are named by their numbers, whatever names pictures of them have.
         """
         named = self._places.get(composed(safe_name(masks.name)), masks.index)
         if named != masks.index and not (masks.of_file and index_of_name(masks.name) == masks.index):
             raise InputError(
                 f"the masks {masks.name!r} are of frame {masks.index}, and that picture is frame {named} of "
                 f"{str(self._videos[self._video])!r}",
-                "give the folder as it was tracked: take out what has come to it since",
+                "give the folder as it was tracked: remove the pictures added since",
             )
 
 
 def _by_number(frames: FrameAccess) -> Iterator[tuple[Frame, bool]]:
-    """Yields each frame, and whether it is a near one in place of a damaged one."""
+    """Yields each frame, and whether it is a nearby one in place of a damaged one."""
     for index in range(len(frames)):
         try:
             yield frames[index], False
@@ -337,7 +337,7 @@ def _by_number(frames: FrameAccess) -> Iterator[tuple[Frame, bool]]:
 
 
 def _whole_or_held(reader: VideoReader) -> Iterator[tuple[Frame, bool]]:
-    """Yields each frame, and whether it is the one before in place of a damaged one."""
+    """Yields each frame, and whether it is the previous one in place of a damaged one."""
     count = 0
     for frame in reader:
         before, count = count, reader.events.held.count

@@ -1,4 +1,4 @@
-"""Finished masks, whatever wrote them: the folder of a run in any of its formats, that of a batch, or a project."""
+"""Finished masks from any source: the folder of a run in any format, that of a batch, or a project."""
 
 import csv
 import logging
@@ -38,14 +38,14 @@ class FrameMasks:
     """The masks of one frame.
 
     Attributes:
-        index: of the frame in its video, from 0.
-        name: what its files are called, without a suffix.
-        file_name: what its picture is called.
+        index: the frame's index in its video, from 0.
+        name: the name of its files, without a suffix.
+        file_name: the file name of its picture.
         labels: the object id at each pixel, 0 for the background.
-        alphas: of each object, its probability from 0 to 255, where the run kept them; empty where it did not.
-        objects: what the objects of its video are called, by id.
-        number: that no other frame of the source has; for a video alone, the index.
-        clip: the name of its video among those of a batch; empty for a video alone.
+        alphas: the probability of each object from 0 to 255, by id; empty if the run did not keep them.
+        objects: class and name of the objects of its video, by id.
+        number: a number unique in the source; for a single video, the index.
+        clip: the name of its video in a batch; empty for a single video.
         of_file: whether its video is known to be one file, so that its name is its number.
     """
 
@@ -60,7 +60,7 @@ class FrameMasks:
     of_file: bool = False
 
     def info(self, object_id: int) -> ObjectInfo:
-        """Returns what an object is called."""
+        """Returns class and name of an object."""
         return self.objects.get(object_id, ObjectInfo())
 
     def class_of(self, object_id: int) -> str:
@@ -73,7 +73,7 @@ class FrameMasks:
         return self.labels.shape[0], self.labels.shape[1]
 
     def masks(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
-        """Yields the id and the mask of each object that is seen, in the order of the ids."""
+        """Yields the id and the mask of each visible object, in the order of the ids."""
         for object_id in np.unique(self.labels).tolist():
             if object_id:
                 yield object_id, self.labels == object_id
@@ -81,14 +81,14 @@ class FrameMasks:
 
 @runtime_checkable
 class Finished(Protocol):
-    """Masks of a whole video, or of those of a batch.
+    """Masks of a whole video, or of all videos of a batch.
 
     Attributes:
-        folder: that they are in.
-        name: of the video, for formats that keep several.
-        classes: of all objects, in the order of their ids, those without one last.
+        folder: the folder that they are in.
+        name: the name of the video, for formats that keep several.
+        classes: the classes of all objects, in the order of their ids; the class of objects without one is last.
         object_ids: all ids, in order.
-        frames_per_second: of the video; None where nobody knows.
+        frames_per_second: the frame rate of the video; None if unknown.
     """
 
     folder: Path
@@ -103,23 +103,23 @@ class Finished(Protocol):
 
     @property
     def has_alphas(self) -> bool:
-        """Whether frames have the objects' probabilities."""
+        """Whether the frames have the probabilities of the objects."""
         ...
 
     def table(self, out: Path) -> Path:
-        """Returns table.csv, see `ObjectTable`, made in `out` where there is none; raises InputError without one."""
+        """Returns table.csv, see `ObjectTable`; a project writes it to `out`. Raises InputError if there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
-    """How one export is written.
+    """The settings of one export.
 
     Attributes:
         out: an empty folder.
         source: the masks.
         tolerance: pixels by which outlines may differ from the masks.
-        stack: closes the files that were opened.
+        stack: closes the opened files.
     """
 
     out: Path
@@ -154,7 +154,7 @@ def open_finished(place: str | Path | Project, stack: ExitStack) -> Finished:
 
 
 class _OfRun:
-    """What `segment` wrote: OUT/masks/, and what its report and its table say of the frames and the objects."""
+    """The output of `segment`: OUT/masks/, with the facts on frames and objects in its report and its table."""
 
     def __init__(self, out: Path, name: str = "") -> None:
         folder = out / "masks" if (out / "masks").is_dir() else out
@@ -165,10 +165,10 @@ class _OfRun:
         names = [map_name(path) for path in self._paths] or list(self._cut_outs)
         if not names:
             raise InputError(
-                f"there are no masks in {str(out)!r}", "give the folder that segment or batch wrote, or a project"
+                f"there are no masks in {str(out)!r}", "give an output folder of segment or batch, or a project"
             )
         if (out / CHECKPOINT).is_dir():
-            logger.warning("the run in %s is not complete: these are its first %d frames", out, len(names))
+            logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(names))
         report = report_of(out)
         video = _video_of(report)
         self._of_file, self._suffix = bool(video), _suffix_of(report)
@@ -176,16 +176,16 @@ class _OfRun:
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
         there = labels_by_name(self._paths, list(rows), [index for index, _ in rows.values()])
-        may_be_gone = not self._cut_outs and (out / TABLE).is_file()  # that of a run at work may be ahead
+        may_be_gone = not self._cut_outs and (out / TABLE).is_file()  # the table of a running process may be ahead
         if gone := [name for name in rows if name not in there] if may_be_gone else []:
             logger.warning(
-                "%d of the %d frames in %s have no mask any more, first %s: they are left out; track again "
-                "(segment --overwrite) for all",
+                "%d of the %d frames in %s no longer have a mask, the first is %s: they are left out; track again "
+                "(segment --overwrite) to get all",
                 *(len(gone), len(rows), out / TABLE, gone[0]),
             )
         told = {name: index for name, (index, _) in rows.items()}
         if rows and len(rows) == len(self._paths) and all(name in there for name in rows):
-            # A label video keeps no names: those of the table.
+            # A label video keeps no names, so the table's are used.
             names, self._paths = list(rows), [there[name] for name in rows]
         elif self._paths:
             told = {map_name(path): told[name] for name, path in there.items() if name in told}
@@ -214,23 +214,23 @@ class _OfRun:
             yield FrameMasks(index, name, file_name, labels, alphas, self.objects, index, of_file=self._of_file)
 
     def infos(self) -> list[ObjectInfo]:
-        """Returns what each object is called, in the order of the ids."""
+        """Returns class and name of each object, in the order of the ids."""
         return [self.objects.get(object_id, ObjectInfo()) for object_id in self.object_ids]
 
     def table(self, out: Path) -> Path:
         if not (self.folder / TABLE).is_file():
-            raise InputError(f"there is no {str(self.folder / TABLE)!r}", "give a folder that segment -o wrote")
+            raise InputError(f"there is no {str(self.folder / TABLE)!r}", "give an output folder of segment -o")
         return self.folder / TABLE
 
     def _ids(self) -> set[int]:
-        """Returns the ids in all masks, which a folder without a report does not say."""
+        """Returns the ids in all masks, for a folder without a report."""
         if self._cut_outs:
             return {object_id for files in self._cut_outs.values() for object_id in files}
         return {int(i) for path in self._paths for i in np.unique(read_labels(path)) if i}
 
 
 class OfProject:
-    """The masks that are stored in a project."""
+    """The masks stored in a project."""
 
     has_alphas = False
 
@@ -269,12 +269,12 @@ class OfProject:
 
 
 class OfBatch:
-    """The masks of all clips of a batch that are complete, one clip after the other.
+    """The masks of all complete clips of a batch, one clip after another.
 
     Attributes:
-        folders: of the clips, by name.
-        videos: from which the clips are, likewise.
-        ids_by_clip: the ids of each clip's objects, in order.
+        folders: the folders of the clips, by name.
+        videos: the videos of the clips, by name.
+        ids_by_clip: the object ids of each clip, in order.
     """
 
     frames_per_second: float | None = None
@@ -284,7 +284,7 @@ class OfBatch:
         try:
             ended = [(str(each["name"]), str(each["video"]), each["state"]) for each in report["clips"]]
         except (KeyError, TypeError) as error:
-            raise InputError(f"{str(out / REPORT)!r} garbles its clips ({error})", "run the batch again") from error
+            raise InputError(f"{str(out / REPORT)!r} has invalid clips ({error})", "run the batch again") from error
         complete = [(name, video) for name, video, state in ended if state in ("done", "complete")]
         if left := [f"{name} ({state})" for name, _, state in ended if state not in ("done", "complete")]:
             logger.warning("%d of %d clips are left out: %s", len(left), len(ended), ", ".join(left[:20]))
@@ -292,7 +292,7 @@ class OfBatch:
             raise InputError(f"no clip of {str(out)!r} is complete", "run the batch again")
         self.folders = {safe_name(name.replace("/", "-")): out / name for name, _ in complete}
         if len(self.folders) < len(complete):
-            raise InputError(f"two clips of {str(out)!r} have the same name with - for /", "give one of them another")
+            raise InputError(f"two clips of {str(out)!r} have the same name with - for /", "rename one of them")
         self.videos = dict(zip(self.folders, (video for _, video in complete), strict=True))
         runs = list(self.runs())
         self._count = sum(map(len, runs))
@@ -302,7 +302,7 @@ class OfBatch:
         self.classes = _classes(info for run in runs for info in run.infos())
 
     def runs(self) -> Iterator[_OfRun]:
-        """Yields the masks of each clip, called as a folder or file of it may be."""
+        """Yields the masks of each clip, with a name that is safe for files and folders."""
         for name, folder in self.folders.items():
             yield _OfRun(folder, name)
 
@@ -317,30 +317,30 @@ class OfBatch:
                 number += 1
 
     def table(self, out: Path) -> Path:
-        raise InputError("a table is of one clip", "give the folder of one")
+        raise InputError("a table is for one clip", "give the folder of a clip")
 
 
 def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W"]:
-    """Returns probabilities of which `appearance_of` says this certainty; of 0, nothing is known."""
+    """Returns probabilities for which `appearance_of` returns this certainty; 0 means unknown."""
     return mask * certainty if mask.any() or not certainty else torch.full(mask.shape, 1 - certainty)
 
 
 def _video_of(report: Mapping[str, Any]) -> str:
-    """Returns the name of the video file that a report names, without its suffix; empty where it names none."""
+    """Returns the name of the video file in a report, without its suffix; empty if there is none."""
     told = str(settings_of(report).get("video", ""))
     name = Path(told.partition(", sha256 ")[0])
     return safe_name(name.stem) if name.suffix.lower() in VIDEO_SUFFIXES else ""
 
 
 def _suffix_of(report: Mapping[str, Any]) -> str:
-    """Returns the suffix of pictures of a video: that of its own, where a report says that it has such."""
+    """Returns the suffix for pictures of a video: that of its own pictures if the report has it, otherwise .jpg."""
     source = report.get("source")
     suffix = source.get("suffix") if isinstance(source, dict) else None
     return suffix if isinstance(suffix, str) and suffix.lower() in IMAGE_SUFFIXES else ".jpg"
 
 
 def _classes(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:
-    """Returns the classes of objects, each once; that of objects that have none is the last."""
+    """Returns the classes of objects, each once; the class of objects without one is last."""
     found = dict.fromkeys(info.category for info in infos)
     return (*filter(None, found), *([OBJECT] if "" in found else []))
 
@@ -349,14 +349,14 @@ def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:
     try:
         told = {int(each["id"]): ObjectInfo(each["category"], each["name"]) for each in report.get("objects", [])}
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(out / REPORT)!r} garbles its objects ({error})", "restore it, or remove it") from error
+        raise InputError(f"{str(out / REPORT)!r} has invalid objects ({error})", "restore it, or remove it") from error
     return {object_id: info for object_id, info in told.items() if info != ObjectInfo()}
 
 
 def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
-    """Returns number and time of each frame by its name, of the table of a run; empty where there is none.
+    """Returns number and time of each frame by its name, from the table of a run; empty if there is none.
 
-    Of a run that is at work, or was cut off, it is what that has written so far: whole lines count.
+    For a run that is running or was interrupted, it has the complete lines so far.
     """
     unfinished = partial_file(out / TABLE)
     places = (out / TABLE, unfinished, out / CHECKPOINT / unfinished.name)
@@ -372,11 +372,11 @@ def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
 
 
 def _numbered(names: list[str], told: Mapping[str, int], out: Path) -> list[tuple[int, str]]:
-    """Returns the number of each frame: what the table tells, else that in its name, else its place.
+    """Returns the number of each frame: from the table, otherwise from its name, otherwise its position.
 
-    A table has no row of a frame without tracked objects. By how much names count from another number than 0, the
-    frames that it has tell; without any, names most of which follow each other are taken as they are. A warning says
-    what becomes of gaps.
+    A table has no row for a frame without tracked objects. If names do not count from 0, the frames in the table give
+    the shift; without any, the numbers in names are used if they cover more than half of their range. A warning
+    reports gaps.
     """
     if all(name in told for name in names):
         return [(told[name], name) for name in names]
@@ -394,21 +394,21 @@ def _numbered(names: list[str], told: Mapping[str, int], out: Path) -> list[tupl
     ends = [re.search(r"\d{1,9}$", name) for name in names]
     if not told and _missing([-1 if end is None else int(end[0]) for end in ends]) > 0:
         logger.warning(
-            "%s has masks from %s to %s with gaps in their numbers, and no table that says which frames they are: they "
-            "are numbered from 0 in their order",
+            "%s has masks from %s to %s with gaps in their numbers, and no table with their frame numbers: they are "
+            "numbered from 0 in their order",
             *(out, names[0], names[-1]),
         )
     return list(enumerate(names))
 
 
 def _missing(numbers: list[int]) -> int:
-    """Returns how many numbers are left out between the first and the last; -1 where they do not rise."""
+    """Returns how many numbers are missing between the first and the last; -1 if they do not increase."""
     rise = all(earlier < later for earlier, later in pairwise(numbers))
     return numbers[-1] - numbers[0] + 1 - len(numbers) if rise else -1
 
 
 def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:
-    """Returns frames per second by the first and the last time in a table."""
+    """Returns frames per second from the first and the last time in a table."""
     timed = [(index, seconds) for index, seconds in rows.values() if seconds is not None]
     if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
         return None
@@ -416,7 +416,7 @@ def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:
 
 
 def _labels_of(alphas: Mapping[int, UInt8[np.ndarray, "H W"]]) -> Labels:
-    """Returns the id of the largest probability at each pixel, the background having what the objects leave."""
+    """Returns the id with the largest probability at each pixel; the background has 1 minus the sum of the objects'."""
     ids = np.array([0, *alphas], np.uint16)
     stacked = np.stack([each.astype(np.int32) for each in alphas.values()])
     labels: Labels = ids[np.concatenate(((255 - stacked.sum(0))[None], stacked)).argmax(0)]

@@ -1,4 +1,4 @@
-"""A look inside the memory: which past pixels are remembered, and which of them a pixel was read from, as pictures."""
+"""Pictures of the memory: which past pixels it stores, and which of them a pixel was read from."""
 
 from mnemask.inspection.canvas import draw_remembered
 from mnemask.inspection.run import inspect_bank, inspect_video

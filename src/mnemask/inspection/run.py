@@ -1,4 +1,4 @@
-"""A video or a saved tracker looked into: its memory as pictures and as numbers."""
+"""Inspects a video or a saved tracker: its memory as pictures and numbers."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,27 +52,29 @@ def inspect_video(
     settings: Mapping[str, Any] | None = None,
     on_frame: Callable[[Frame], None] = lambda frame: None,
 ) -> list[Path]:
-    """Tracks through a video and returns the files that show what was remembered then: PNG pictures and `memory.json`.
+    """Tracks through a video and returns files that show the memory on the way: PNG pictures and `memory.json`.
 
-    The tracker holds no frames, so the video is read a second time for the pictures.
+    The tracker keeps no frames, so the video is read a second time for the pictures.
 
     Args:
         video: frames that can be iterated twice, such as a VideoReader of a file or a folder.
-        tracker: a new one.
+        tracker: a new tracker.
         prompts: returns the known masks of a frame by object id, or None.
-        out: the folder, made if missing: `memory-000120.png`, `pixel-000120-x300-y200.png`, `memory.json`.
-        at_frames: the frames after which to look; the last one by default. Nothing is tracked beyond them.
+        out: the folder, created if missing: `memory-000120.png`, `pixel-000120-x300-y200.png`, `memory.json`.
+        at_frames: the frames after which to inspect; by default the last one. Tracking stops after them.
         pixels: (x, y) to explain in each of these frames.
-        overwrite: whether a folder that holds an inspection may be written to.
-        settings: goes into `memory.json`.
-        on_frame: is called after each tracked frame.
+        overwrite: whether a folder that contains an inspection may be written to.
+        settings: written to `memory.json`.
+        on_frame: called after each tracked frame.
 
     Raises:
-        InputError: if a frame does not exist, a pixel lies outside, or was read from nothing.
-        OutputError: if `out` holds an inspection already or cannot be written to.
+        InputError: if a frame does not exist, a pixel is outside of it, or was read from nothing.
+        OutputError: if `out` already contains an inspection or cannot be written to.
     """
     if iter(video) is video:
-        raise InputError("the frames come only once, and the pictures need them again", "give a VideoReader or a list")
+        raise InputError(
+            "frames can be read only once, but the pictures need them again", "give a VideoReader or a list"
+        )
     written = _open(out := Path(out), overwrite)
     looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
     wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
@@ -104,19 +106,19 @@ def inspect_video(
 def inspect_bank(
     path: str | Path, out: str | Path, video: Iterable[Frame] | None = None, *, overwrite: bool = False
 ) -> list[Path]:
-    """Returns the files that show what a saved tracker remembers: `memory.png` and `memory.json`.
+    """Writes files that show the memory of a saved tracker, `memory.png` and `memory.json`, and returns their paths.
 
     Args:
-        path: written by `Tracker.save`.
-        out: the folder, made if missing.
+        path: a file from `Tracker.save`.
+        out: the folder, created if missing.
         video: the frames it was saved from; without them the cells are drawn on plain grey.
-        overwrite: whether a folder that holds an inspection may be written to.
+        overwrite: whether a folder that contains an inspection may be written to.
 
     Raises:
         CheckpointError: if the file is foreign, damaged or inconsistent.
         FrameError: if it claims frames of a size that no video has.
         InputError: if the video is too short or of another size.
-        OutputError: if `out` holds an inspection already or cannot be written to.
+        OutputError: if `out` already contains an inspection or cannot be written to.
     """
     tokens, facts = load_bank(Path(path), torch.device("cpu"))
     memory = saved_provenance(tokens, facts, Path(path))
@@ -127,10 +129,10 @@ def inspect_bank(
     sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
     if sizes:
         raise InputError(
-            f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width)",
+            f"{str(path)!r} stores frames of {memory.grid.size}, but the video's are {sizes.pop()} (height, width)",
             "give the video it was saved from",
         )
-    saved = facts["config"].get("policy", "unknown policy")  # `saved_provenance` has seen that there is a config
+    saved = facts["config"].get("policy", "unknown policy")  # `saved_provenance` has checked that there is a config
     policy = str(saved.get("name") if isinstance(saved, dict) else saved)
     sheet = memory_sheet(
         memory,
@@ -156,12 +158,12 @@ def _looks(
     pixels: Pixels,
     on_frame: Callable[[Frame], None],
 ) -> list[_Snapshot]:
-    """Returns the memory after each of these frames, or after the last frame of all."""
+    """Returns the memory after each of these frames, or after the last frame if none is given."""
     looks, last = [], None
     for frame, masks in tracker.follow(video, prompts):
         if last is None and tracker.memory.grid is not None:
             for x, y in pixels:
-                tracker.memory.grid.cell_at(y, x)  # before a long run for nothing
+                tracker.memory.grid.cell_at(y, x)  # refuses bad pixels before a long run
         last = (frame, masks)
         if frame.index in at_frames:
             looks.append(_look(tracker, frame, masks, pixels))
@@ -169,13 +171,12 @@ def _looks(
         if at_frames and frame.index >= max(at_frames):
             break
     if last is None:
-        raise InputError("there is no frame to look at", "give a video that has one")
+        raise InputError("the video has no frame", "give a video with frames")
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
         raise InputError(
-            f"frame {min(missing)} was to be looked at, but the video's last frame is {last[0].index} (they count "
-            "from 0)",
-            "give a frame that it has (--at-frame)",
+            f"frame {min(missing)} was to be inspected, but the video's last frame is {last[0].index} (counted from 0)",
+            "choose one of its frames (--at-frame)",
         )
     return looks or [_look(tracker, *last, pixels)]
 
@@ -196,8 +197,8 @@ def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndar
             break
     if len(found) < len(wanted):
         raise InputError(
-            f"frame {min(wanted - set(found))} is remembered but could not be read again",
-            "give a video file or a folder that stays as it is",
+            f"frame {min(wanted - set(found))} is in the memory but could not be read again",
+            "give a video file or a folder that does not change",
         )
     return found
 
@@ -239,12 +240,12 @@ def _columns(memory: Provenance) -> dict[str, Any]:
 
 
 def _open(out: Path, overwrite: bool) -> Written:
-    """Returns the index of what is in a folder; raises OutputError if that may not be written over."""
+    """Returns the index of a folder's files; raises OutputError if they may not be overwritten."""
     written = Written(out)
     refuse_run(out, written)
     if not overwrite and written.files():
         raise OutputError(
-            f"{str(out)!r} already holds an inspection", "choose another folder, or overwrite it (--overwrite)"
+            f"{str(out)!r} already contains an inspection", "choose another folder, or overwrite it (--overwrite)"
         )
     written.refuse_foreign(*out.glob("memory*.png"), *out.glob("pixel-*.png"), out / "memory.json")
     return written

@@ -1,4 +1,4 @@
-"""Two sheets: the whole memory with its source frames, and one pixel with the tokens that it was read from."""
+"""Two sheets: the whole memory with its source frames, and a pixel with the tokens that it was read from."""
 
 from collections.abc import Mapping
 
@@ -37,13 +37,13 @@ MARK = (255, 80, 160)
 
 
 def sources_of(explanation: Explanation) -> list[int]:
-    """Returns the source frames that get a tile or a crop, the heaviest first."""
+    """Returns the source frames that get a tile or a crop, those with the most weight first."""
     frames = heaviest_frames(explanation)[:MOST_FRAMES]
     return list(dict.fromkeys([*frames, *explanation.frame[:MOST_CROPS].tolist()]))
 
 
 def heaviest_frames(explanation: Explanation) -> list[int]:
-    """Returns all source frames, those with the most weight first, of equals the earlier."""
+    """Returns all source frames, those with the most weight first; ties are in order of time."""
     frames, place = np.unique(explanation.frame, return_inverse=True)
     weight = np.bincount(place, mean_weight(explanation), len(frames))
     order = np.argsort(-weight, kind="stable")
@@ -51,7 +51,7 @@ def heaviest_frames(explanation: Explanation) -> list[int]:
 
 
 def mean_weight(explanation: Explanation) -> Float[np.ndarray, " M"]:
-    """Returns the weight of each token, the mean over the objects that read anything."""
+    """Returns the weight of each token, averaged over the objects that read anything."""
     reading = explanation.weight.any(1)
     mean: Float[np.ndarray, " M"] = explanation.weight.sum(0) / max(int(reading.sum()), 1)
     return mean
@@ -62,11 +62,11 @@ def explained_sheet(
     now: UInt8[np.ndarray, "H W 3"],
     sources: Mapping[int, UInt8[np.ndarray, "H W 3"]],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a picture of a pixel, left, and the tokens it was read from, right and below; 1280 pixels wide.
+    """Returns a picture of a pixel (left) and the tokens that it was read from (right and below), 1280 pixels wide.
 
     Args:
         explanation: from `Tracker.explain`.
-        now: the frame that the pixel is in, such as with its masks drawn.
+        now: the pixel's frame, for example with its masks drawn.
         sources: the source frames, RGB by index; a missing one is drawn as plain grey.
     """
     query = _query(explanation, now)
@@ -91,7 +91,7 @@ def _summary(explanation: Explanation) -> str:
 
 
 def _query(explanation: Explanation, now: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the frame with the pixel's cell framed and lines that lead to it."""
+    """Returns the frame with the pixel's cell outlined, and lines that lead to it."""
     tile = fitted(now, width_within(QUERY_WIDTH, QUERY_HEIGHT, now))
     scale = tile.shape[1] / now.shape[1]
     left, top, right, bottom = (round(edge) for edge in (explanation.query_box * scale).tolist())
@@ -121,7 +121,7 @@ def _votes(canvas: Canvas, explanation: Explanation, top: int) -> None:
 def _frame_tiles(
     canvas: Canvas, explanation: Explanation, sources: Mapping[int, UInt8[np.ndarray, "H W 3"]], size: tuple[int, int]
 ) -> None:
-    """Draws the heaviest source frames, at a width and height, with the cells that were read."""
+    """Draws the source frames with the most weight, at a width and height, with the cells that were read."""
     weight = mean_weight(explanation)
     for number, frame in enumerate(heaviest_frames(explanation)[:MOST_FRAMES]):
         here = explanation.frame == frame
@@ -139,7 +139,7 @@ def _frame_tiles(
 def _crops(
     canvas: Canvas, explanation: Explanation, sources: Mapping[int, UInt8[np.ndarray, "H W 3"]], top: int, side: int
 ) -> None:
-    """Draws the heaviest tokens one by one, each in the middle of what surrounds it."""
+    """Draws the heaviest tokens one by one, each in the middle of its surroundings."""
     weight = mean_weight(explanation)
     canvas.text(MARGIN, top, "The heaviest tokens, one by one", 18)
     for number, frame in enumerate(explanation.frame[:MOST_CROPS].tolist()):
@@ -154,7 +154,7 @@ def _crops(
 def _crop(
     image: UInt8[np.ndarray, "H W 3"] | None, box: Float[np.ndarray, " 4"], side: int
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Returns a square of the image around a cell, the cell framed."""
+    """Returns a square of the image around a cell, with the cell outlined."""
     if image is None:
         return np.full((side, side, 3), PANEL, np.uint8)
     left, top, right, bottom = box.tolist()
@@ -175,7 +175,7 @@ CAPTION = 26
 
 
 def frames_to_show(memory: Provenance) -> list[int]:
-    """Returns the source frames that get a tile, in order of time: those with the most tokens."""
+    """Returns the source frames that get a tile, those with the most tokens, in order of time."""
     frames, cells = np.unique(memory.frame, return_counts=True)
     best = np.argsort(-cells, kind="stable")[:MOST_TILES]
     return sorted(frames[best].tolist())
@@ -194,13 +194,13 @@ def memory_sheet(
     """Returns a picture of a memory, 1280 pixels wide.
 
     Args:
-        memory: what is remembered.
+        memory: the tokens in memory.
         sources: source frames by index, RGB; a missing one is drawn as plain grey.
-        title: what the sheet shows.
+        title: the sheet's title.
         facts: a line below the title.
-        last_frame: where the time line ends.
-        now: the frame at hand, such as with its masks drawn; shown beside the time line.
-        now_frame: its number, where that is not `last_frame`.
+        last_frame: the last frame of the time line.
+        now: the current frame, for example with its masks drawn; shown beside the time line.
+        now_frame: its number, if that is not `last_frame`.
     """
     columns, tile_width, tile_height = _layout(memory.grid.size)
     rows = -(-len(frames_to_show(memory)) // columns)
@@ -221,14 +221,14 @@ def memory_sheet(
 
 
 def _layout(size: tuple[int, int]) -> tuple[int, int, int]:
-    """Returns the number of columns, and width and height of a tile, for frames of a height and width."""
+    """Returns the number of columns and a tile's width and height, for frames of this height and width."""
     columns = 3 if size[1] > size[0] else 4
     width = max(1, min((WIDTH - (columns + 1) * MARGIN) // columns, MOST_HEIGHT * size[1] // size[0]))
     return columns, width, max(1, round(width * size[0] / size[1]))
 
 
 def _tiles(canvas: Canvas, memory: Provenance, sources: Mapping[int, UInt8[np.ndarray, "H W 3"]], top: int) -> None:
-    """Draws the source frames with the cells that are held."""
+    """Draws the source frames with their stored cells."""
     shown = frames_to_show(memory)
     others = len(np.unique(memory.frame)) - len(shown)
     rest = f"  (and {others} more, with fewer tokens)" if others else ""
@@ -251,7 +251,7 @@ def _caption(memory: Provenance, frame: int) -> str:
 
 
 def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, top: int) -> None:
-    """Draws a bar for each source frame where it lies in time, as high as it has tokens, coloured by their count."""
+    """Draws a bar for each source frame at its time; height is the number of tokens, colour their top-k count."""
     width, height = WIDTH - MARGIN - left, 96
     canvas.fill(left, top, width, height, PANEL)
     frames, cells = np.unique(memory.frame, return_counts=True)
@@ -263,7 +263,7 @@ def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, t
         color = heat_color(float(heat_of(mean, most)[0]))
         canvas.fill(left + frame * step, top + height - bar, max(step - 1, 3), bar, color)
     canvas.text(left, top + height + 5, "frame 0", 14, FAINT)
-    canvas.text(left + width / 2 - 90, top + height + 5, "tokens held of each frame", 14, FAINT)
+    canvas.text(left + width / 2 - 90, top + height + 5, "tokens stored per frame", 14, FAINT)
     end = f"frame {last_frame}"
     canvas.text(left + width - 8 * len(end), top + height + 5, end, 14, FAINT)
 
@@ -282,5 +282,11 @@ def _legend(canvas: Canvas, memory: Provenance, left: int, top: int) -> None:
     canvas.text(left + 324, top - 2, "pinned", 15)
     grey = round(160 * DIM)
     canvas.fill(left + 400, top, 16, 16, (grey, grey, grey))
-    canvas.text(left + 424, top - 2, "not held", 15)
-    canvas.text(first, top + 44, "How often cells of later frames read the token. Usage is that / its age.", 14, FAINT)
+    canvas.text(left + 424, top - 2, "not stored", 15)
+    canvas.text(
+        first,
+        top + 44,
+        "How often cells of later frames read the token. Usage is this count divided by the token's age.",
+        14,
+        FAINT,
+    )

@@ -1,4 +1,4 @@
-"""A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
+"""Interactive segmentation of one video: prompts in any frame, tracking both ways, corrections, all saved at once."""
 
 from mnemask.io.table import Confidence, doubts
 from mnemask.project.about import follow_video, is_of, source_of

@@ -1,4 +1,4 @@
-"""What a project is of: the video that it was made from, and the settings that it tracks with."""
+"""The description of a project: the video that it was made from, and its default settings for tracking."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, Any] = {
 
 
 def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
-    """Writes which video a project is of, how long and large it is, and what identifies it elsewhere."""
+    """Writes the path, length, frame size and frame rate of a project's video, and a digest to recognise it by."""
     facts = {
         "mnemask": __version__,
         "source": str(source),
@@ -36,12 +36,12 @@ def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
 
 
 def is_of(folder: Path, source: Path) -> bool:
-    """Returns whether a project is one of this video, by its name or its content."""
+    """Returns whether a project was made from this video, compared by path or by content."""
     return source.resolve() == source_of(folder) or _has_content(read_about(folder), source)
 
 
 def follow_video(folder: Path, source: Path) -> bool:
-    """Returns whether a video is the one of a project, under another name, and then notes that name."""
+    """Returns whether a video has the content of a project's video; if so, records its new path in the project."""
     about = read_about(folder)
     if not _has_content(about, source):
         return False
@@ -50,47 +50,47 @@ def follow_video(folder: Path, source: Path) -> bool:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Returns what `write_about` wrote; raises InputError where there is no project, or its file is damaged."""
+    """Returns what `write_about` wrote; raises InputError if there is no project or its file is damaged."""
     try:
         about = json.loads((folder / ABOUT).read_bytes())
         if not ({"source", "num_frames", "size"} <= about.keys() and isinstance(about["source"], str)):
             raise ValueError("facts are missing")  # noqa: TRY301
     except FileNotFoundError:
-        raise InputError(f"{str(folder)!r} holds no project", "make one (mnemask studio VIDEO)") from None
+        raise InputError(f"{str(folder)!r} contains no project", "create one (mnemask studio VIDEO)") from None
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error})", "restore it from a copy") from error
     return dict(about)
 
 
 def source_of(folder: Path) -> Path:
-    """Returns the video of a project; raises InputError as `read_about` does."""
+    """Returns the path of a project's video; raises InputError as `read_about` does."""
     source = Path(read_about(folder)["source"])
     return source if source.is_absolute() else (folder / source).resolve()
 
 
 def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> None:
-    """Raises InputError if the video is not the one that a project was made of."""
+    """Raises InputError if the video is not the one that a project was made from."""
     if [frames.num_frames, *frames.size] != [about["num_frames"], *about["size"]]:
         raise InputError(
             f"{str(source)!r} has {frames.num_frames} frames of {frames.size}, but the project was made with "
             f"{about['num_frames']} of {tuple(about['size'])}",
-            "put the video back as it was",
+            "restore the original video",
         )
     if about.get("digest") is not None and not is_same_video(about["digest"], digest_of_video(source)):
         raise InputError(
-            f"{str(source)!r} is another video than the one that the project was made with",
-            "put that one back, or open this one under another name",
+            f"{str(source)!r} is not the video that the project was made with",
+            "restore that one, or open this one under another name",
         )
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raises InputError for a setting that is unknown or impossible."""
+    """Raises InputError for a setting that is unknown or invalid."""
     unknown = settings.keys() - SETTINGS.keys()
     if unknown:
-        raise InputError(f"setting {min(unknown)!r} is unknown", f"there are {', '.join(SETTINGS)}")
+        raise InputError(f"setting {min(unknown)!r} is unknown", f"choose one of {', '.join(SETTINGS)}")
     frames, size, every = settings["frames"], settings["size"], settings["write_every"]
     if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
-        raise InputError(f"frames is {frames!r}", "give how many frames are remembered, 1 to 1000, or None")
+        raise InputError(f"frames is {frames!r}", "give the memory budget in frames, 1 to 1000, or None")
     if not (isinstance(size, int) and 32 <= size <= 4096):
         raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")
     if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):

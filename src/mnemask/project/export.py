@@ -1,4 +1,4 @@
-"""What goes out of a project to other tools, and the corrections that come back from them."""
+"""Export of a project's masks for other tools, and import of the corrections made there."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -38,23 +38,23 @@ def export_project(
     cutout: Cutout | None = None,
     on_frame: Callable[[int], None] = lambda frame: None,
 ) -> list[Path]:
-    """Returns what was written: `OUT/masks/` with the masks of every frame, and with `overlay` `OUT/overlay.mp4`.
+    """Writes the masks of every frame to `OUT/masks/`, with `overlay` also `OUT/overlay.mp4`, and returns these paths.
 
-    Frames that were not tracked have no object. One frame is held at a time.
+    Frames that were not tracked have no objects. One frame is in memory at a time.
 
     Args:
-        project: to export.
-        out: the folder, made if missing.
-        mask_format: as `MaskWriter` takes it. A project keeps masks: RGBA cut-outs have hard edges, and videos for
-            editors such that are soft by one pixel.
+        project: the project to export.
+        out: the folder, created if missing.
+        mask_format: a format of `MaskWriter`. A project keeps masks, not probabilities: RGBA cut-outs have hard edges,
+            videos for editors edges that are soft over one pixel.
         overlay: whether to draw the masks into a video.
         overwrite: whether files of an earlier export may be replaced.
-        cutout: which objects videos for editors show, before which colour, with which edges.
-        on_frame: is called after each frame.
+        cutout: the objects, background colour and edges of videos for editors.
+        on_frame: called after each frame.
 
     Raises:
-        ObjectIdError: the cut-out names an object that there is not.
-        OutputError: `out` is in use, or `check_export` raises it; or the project's folder is gone.
+        ObjectIdError: the cut-out names an object that does not exist.
+        OutputError: `out` is in use, `check_export` raises it, or the project's folder is gone.
         MissingExtraError: the format needs a package that is not installed.
     """
     project.check_folder()
@@ -87,7 +87,7 @@ def export_project(
             )
             for place, kind in places.items()
         ]
-        # Videos for editors are made of the pictures as they are stored, with all their bits.
+        # Videos for editors are made from the pictures as stored, at full bit depth.
         pictures = project.frames
         if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
             pictures = stack.enter_context(FrameAccess(project.source, originals=True))
@@ -113,26 +113,26 @@ def check_export(
     overlay: bool = False,
     overwrite: bool = False,
 ) -> dict[Path, str]:
-    """Returns where an export will be written and in which formats, once it is seen that it can be.
+    """Checks that an export can be written, and returns its places with their formats.
 
     Args:
-        frames: of the project's video.
-        source: the video.
+        frames: the frames of the project's video.
+        source: the path of the video.
         out: the folder to write to.
-        projects: folders of projects, which none of it may be.
-        mask_format: as `export_project` takes it.
+        projects: folders of projects, which the export must not write to.
+        mask_format: as for `export_project`.
         overlay: likewise.
         overwrite: likewise.
 
     Raises:
-        OutputError: the folder holds an export, a run, a project or files of others that are in the way; or it cannot
-            be written to.
+        OutputError: the folder contains an export, a run, a project or other files that are in the way, or it cannot be
+            written to.
         MissingExtraError: the format needs a package that is not installed.
     """
     places = {out / "masks": mask_format, **({out / "overlay.mp4": "overlay"} if overlay else {})}
     taken = [place for place in places if place.exists()]
     if taken and not overwrite:
-        raise OutputError(f"{str(taken[0])!r} exists already", "give another folder, or overwrite it (--overwrite)")
+        raise OutputError(f"{str(taken[0])!r} already exists", "give another folder, or overwrite it (--overwrite)")
     if found := first_same([out, out / "masks"], [part for each in projects for part in (each, each / "masks")]):
         raise OutputError(f"{str(found[0])!r} is a project's own folder", "give another folder")
     written = Written(out)
@@ -149,20 +149,20 @@ def _certain(labels: Labels, ids: tuple[int, ...]) -> Float[Tensor, "K1 H W"]:
 
 
 def set_corrections(project: Project, place: str | Path, objects: Iterable[int] = ()) -> list[int]:
-    """Returns the frames in which masks of a file or folder differ from a project's, where they are keys now.
+    """Sets the masks of a file or folder as keys where they differ from a project's, and returns these frames.
 
-    Tools give back every frame; those that nobody changed stay as they are. Of the objects in the file, one that is not
-    in a frame is gone there, unless most frames show nothing: nobody has come to those. New objects are added, with the
-    class that the file says.
+    Tools give back every frame; unchanged ones are left as they are. If an object of the file is missing in a frame, it
+    is absent there; but if most frames are empty, these count as not annotated. New objects are added, with their class
+    in the file.
 
     Args:
-        project: to correct.
-        place: a folder of masks, or the file or folder of an annotation tool, as `--mask` of `segment` takes it.
-        objects: ids that must be among those of the project and of the masks.
+        project: the project to correct.
+        place: a folder of masks, or the file or folder of an annotation tool, as for `segment --mask`.
+        objects: ids that must exist in the project or the masks.
 
     Raises:
-        MaskError: it cannot be read, is of other frames, or of another size; nothing is changed.
-        InputError: a frame that it changes was accepted, or an object is missing; nothing is changed.
+        MaskError: the masks cannot be read, or are of other frames or another size; nothing is changed.
+        InputError: a frame to change was accepted, or an object does not exist; nothing is changed.
     """
     place = Path(place)
     names = project.frames.file_names
@@ -176,22 +176,20 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
         matched = {frame: path for frame, path in matched.items() if shown[frame]}
     if len(matched) < len(listed):
         log.warning(
-            "%s of %s masks in %s are empty: they are taken for frames that nobody has annotated, and stay as they are",
+            "%s of %s masks in %s are empty: these frames count as not annotated, and stay as they are",
             *(len(listed) - len(matched), len(listed), place),
         )
     if not matched:
-        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate one")
+        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate at least one")
     ids = {int(object_id) for marked in shown.values() for object_id in marked}
     if len(ids) > MAX_OBJECTS:
-        raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you follow")
+        raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep only those to track")
     refuse_unknown(objects, {*project.state.objects, *ids})
     changed = [
         frame for frame, path in matched.items() if next(_differences(project, frame, path, ids), None) is not None
     ]
     if final := [frame for frame in changed if project.state.is_accepted(frame)]:
-        raise InputError(
-            f"{place} changes frame {final[0]}, which was accepted", "take that back first, or leave it out"
-        )
+        raise InputError(f"{place} changes frame {final[0]}, which was accepted", "unaccept it first, or leave it out")
     said = objects_of(next(iter(matched.values())).parent) if annotated_frames(place) else {}
     for object_id in sorted(ids - project.state.objects.keys()):
         info = said.get(object_id)
@@ -203,7 +201,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
 
 
 def _differences(project: Project, frame: int, path: Path, ids: set[int]) -> Iterator[tuple[int, Bool[Tensor, "H W"]]]:
-    """Yields the id and the new mask of each object that a file shows otherwise than the project does."""
+    """Yields the id and the new mask of each object with another mask in a file than in the project."""
     stored = project.labels(frame)
     given = torch.from_numpy(inspect_mask(path, project.frames.size).labels)
     for object_id in sorted(ids):

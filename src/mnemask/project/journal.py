@@ -1,4 +1,4 @@
-"""A file to which lines are only added, so that a process that is killed loses at most the line it was writing."""
+"""An append-only file of JSON lines: a process that is killed loses at most the line it was writing."""
 
 import json
 import os
@@ -15,11 +15,11 @@ _BLOCK = 2**16  # bytes
 
 
 class Journal:
-    """JSON objects, one a line; what was added is on the disk when `add` returns.
+    """An append-only file of JSON objects, one per line.
 
     Args:
-        path: of the file, made if missing. A last line that is not whole is cut off: its writer was killed.
-        durable: whether each line is flushed to the disk (for what cannot be computed again).
+        path: the file, created if missing. An incomplete last line is cut off: its writer was killed.
+        durable: whether each line is on disk when `add` returns (for what cannot be recomputed).
 
     Raises:
         OutputError: the file cannot be written to.
@@ -28,28 +28,28 @@ class Journal:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path, self._durable = path, durable
         try:
-            # Without a buffer: what the disk refused would wait there and be written with the next line.
+            # Unbuffered: otherwise bytes that the disk refused would be written with the next line.
             self._file = path.open("a+b", buffering=0)
             self._end = _whole(self._file)
             self._file.truncate(self._end)
             self._identity = os.fstat(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or free it") from error
+            raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or unlock it") from error
 
     @property
     def is_there(self) -> bool:
-        """Whether its path still leads to the file that was opened."""
+        """Whether the path still leads to the file that was opened."""
         try:
             return os.path.samestat(self.path.stat(), self._identity)
         except OSError:
             return False
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Adds a line; where the disk refuses it, nothing of it is kept."""
+        """Appends a line; if the disk refuses a part of it, none of it is kept."""
         data = json.dumps(line, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
         try:
             left = memoryview(data)
-            while left:  # a disk that is almost full takes a part
+            while left:  # a nearly full disk accepts only a part
                 left = left[self._file.write(left) :]
             if self._durable:
                 os.fsync(self._file.fileno())
@@ -65,10 +65,10 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[Line]:
-    """Yields the whole lines of a journal, none where there is no file.
+    """Yields the complete lines of a journal; none if there is no file.
 
     Raises:
-        InputError: a line before the last is no JSON object.
+        InputError: a complete line is not a JSON object.
     """
     if not path.exists():
         return
@@ -88,7 +88,7 @@ def read_journal(path: Path) -> Iterator[Line]:
 
 
 def _whole(file: FileIO) -> int:
-    """Returns how many bytes of a file are whole lines."""
+    """Returns how many bytes of a file belong to complete lines."""
     end = file.seek(0, os.SEEK_END)
     while end:
         begin = max(0, end - _BLOCK)

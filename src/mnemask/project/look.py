@@ -1,4 +1,4 @@
-"""What a project's tracker remembers at a frame, and why a pixel was labelled so, as pictures."""
+"""Pictures of a project's memory at a frame, and of the tokens that gave a pixel its label."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 
 def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = lambda: False) -> Picture:
-    """Returns what is remembered when a frame is about to be tracked forwards: source frames and remembered cells.
+    """Returns a picture of the memory just before a frame is tracked forwards: source frames and their stored cells.
 
-    `stop` is asked as by `Project.tracker_before`.
+    `stop` is called as in `Project.tracker_before`.
     """
     tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
-        raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
+        raise InputError(f"the memory before frame {frame} is empty", "mark an object in this frame or an earlier one")
     memory, stats = tracker.memory.provenance(), tracker.memory.stats()
     sources = {index: _pixels(project, index) for index in frames_to_show(memory)}
     facts = (
@@ -31,7 +31,7 @@ def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = l
     return memory_sheet(
         memory,
         sources,
-        title=f"What is remembered before frame {frame}",
+        title=f"Memory before frame {frame}",
         facts=facts,
         last_frame=max(frame, int(memory.frame.max(initial=0))),
         now=draw_overlay(_pixels(project, frame), project.labels(frame)),
@@ -42,13 +42,13 @@ def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = l
 def picture_reason(
     project: Project, frame: int, x: int, y: int, *, stop: Callable[[], bool] = lambda: False
 ) -> Picture:
-    """Returns which remembered pixels decide on one pixel of a frame when it is tracked forwards.
+    """Returns a picture of the tokens that decide the label of a pixel when its frame is tracked forwards.
 
-    `stop` is asked as by `Project.tracker_before`.
+    `stop` is called as in `Project.tracker_before`.
     """
     tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
-        raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
+        raise InputError(f"the memory before frame {frame} is empty", "mark an object in this frame or an earlier one")
     shown = tracker.step(project.frames.held(frame))
     explanation = tracker.explain(y, x)
     sources = {index: _pixels(project, index) for index in sources_of(explanation)}

@@ -1,4 +1,4 @@
-"""A project: one video, what the user says of it at any frame, and the masks that follow from it, in one folder."""
+"""A project: one video, the masks that the user sets in any of its frames, and the tracked ones, in one folder."""
 
 import shutil
 import threading
@@ -37,25 +37,25 @@ _FIRST = b'{"do":"settings",'
 
 
 class Project:
-    """Cuts objects out of one video, step by step; everything is on the disk as soon as a call returns.
+    """Segments objects in one video interactively; everything is on disk as soon as a call returns.
 
-    A mask that is set in a frame (a key) is a permanent memory for the whole video, as in XMem++. Tracking goes
-    forwards or backwards from any frame and begins at the nearest earlier state; frames that were accepted never
-    change. The folder holds `actions.jsonl` (every action, from which the project is restored after a crash, and which
-    `replay` repeats), `keys/` (the masks that were set), `masks/` (the results) and `states/` (only to save time).
+    A mask that is set in a frame (a key) is a permanent memory for the whole video, as in XMem++. Tracking runs
+    forwards or backwards from any frame and starts from the nearest earlier state; accepted frames never change. The
+    folder contains `actions.jsonl` (every action, to restore the project after a crash and for `replay`), `keys/` (the
+    masks that were set), `masks/` (the results) and `states/` (tracker states, which only save time).
 
     Args:
-        folder: of the project, made by `Project.create`.
-        model: the network; by default the one that the settings name is loaded when it is first needed.
+        folder: the project's folder, made by `Project.create`.
+        model: the network; by default the one named in the settings, loaded on first use.
 
     Attributes:
-        folder: of the project.
-        source: the video.
+        folder: the project's folder.
+        source: the path of the video.
         frames: its frames, by number.
-        state: objects, keys, accepted frames and settings; a value, replaced by each action.
+        state: objects, keys, accepted frames and settings; an immutable value, replaced by each action.
 
     Raises:
-        InputError: there is no project, it is damaged, or the video is another one now.
+        InputError: there is no project, it is damaged, or its video was replaced by another.
         OutputError: another process has it open.
 
     Example:
@@ -92,20 +92,20 @@ class Project:
         """Returns a new project in a folder that has none yet.
 
         Args:
-            folder: made if missing.
+            folder: the project's folder, created if missing.
             source: a video file, or a folder of images.
-            network: by default the one that the setting `model` names.
-            **settings: what differs from `SETTINGS`: model, policy, frames (the budget), size, write_every.
+            network: the network; by default the one named by the setting `model`.
+            **settings: values other than those in `SETTINGS`: model, policy, frames (the budget), size, write_every.
 
         Raises:
-            OutputError: there is a project in the folder, or files of others that are in its way; or it cannot be
+            OutputError: the folder already contains a project or other files that are in the way, or it cannot be
                 written to.
-            InputError: a setting is unknown or impossible.
+            InputError: a setting is unknown or invalid.
             FrameError: the video cannot be read.
         """
         folder = Path(folder)
         if (folder / ABOUT).exists():
-            raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
+            raise OutputError(f"{str(folder)!r} already contains a project", "open it, or give another folder")
         _refuse_files(folder)
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
@@ -114,19 +114,19 @@ class Project:
             with FrameAccess(Path(source).resolve()) as frames:
                 is_new = not folder.exists()
                 make_folder(folder)
-                (folder / JOURNAL).unlink(missing_ok=True)  # of one that was never made
+                (folder / JOURNAL).unlink(missing_ok=True)  # of a project that was never completed
                 with closing(Journal(folder / JOURNAL)) as journal:
                     journal.add({"do": "settings", "settings": chosen, "at": _now()})
-                write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
+                write_about(folder, frames, Path(source).resolve())  # last: this makes it a project
             return cls(folder, network)
         except BaseException as error:
-            if is_new and not isinstance(error, FolderInUseError):  # which another process made meanwhile
+            if is_new and not isinstance(error, FolderInUseError):  # in use: another process made it meanwhile
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
     @property
     def model(self) -> STCN:
-        """The network, loaded when it is first asked for."""
+        """The network, loaded on first use."""
         with self._changing:
             if self._model is None:
                 self._model = load_model(self.state.settings["model"])
@@ -134,16 +134,16 @@ class Project:
 
     @property
     def num_frames(self) -> int:
-        """The length of the video."""
+        """The number of frames of the video."""
         return self.frames.num_frames
 
     @property
     def actions(self) -> list[Line]:
-        """Every action so far, with what was undone, oldest first."""
+        """Every action so far, including those that were undone, oldest first."""
         return list(read_journal(self.folder / JOURNAL))
 
     def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
-        """Returns the id of a new object, by default the lowest that no object has and no mask of a removed one."""
+        """Adds an object and returns its id, by default the lowest that no object and no mask of a removed one has."""
         with self._changing:
             number = next(filter(self._is_free, count(1))) if object_id is None else object_id
             self._do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
@@ -156,21 +156,21 @@ class Project:
         self._do({"do": "update_object", "id": object_id, **changes})
 
     def name_objects(self, infos: Mapping[int, ObjectInfo]) -> None:
-        """Says what objects are called; raises ObjectIdError, before any is changed, where there is none of that id."""
+        """Sets names and classes of objects; raises ObjectIdError for an unknown id, before any object is changed."""
         if unknown := sorted(infos.keys() - self.state.objects.keys()):
             raise ObjectIdError(
-                f"object {unknown[0]} does not exist", f"there are {sorted(self.state.objects) or 'none'}"
+                f"object {unknown[0]} does not exist", f"existing ids: {sorted(self.state.objects) or 'none'}"
             )
         for object_id, info in infos.items():
             name = info.name or self.state.objects[object_id].name
             self.update_object(object_id, category=info.category, name=name)
 
     def remove_object(self, object_id: int) -> None:
-        """Takes an object out, with its keys; undo brings it back, with the masks that were tracked."""
+        """Removes an object and its keys; undo restores it, with the masks that were tracked."""
         self._do({"do": "remove_object", "id": object_id})
 
     def set_key(self, frame: int, object_id: int, mask: Prompt, how: Mapping[str, Any] | None = None) -> None:
-        """Says what the mask of an object is in a frame; an empty one says that it is not there, until another key.
+        """Sets the mask of an object in a frame; after an empty one, the object is absent until its next key.
 
         Raises:
             MaskError: the mask is not bool or of another size than the frame.
@@ -181,22 +181,22 @@ class Project:
         self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:
-        """Takes back what was said of an object in a frame; its tracked mask shows again."""
+        """Removes the key of an object in a frame; its tracked mask is shown again."""
         self.check_changeable(frame)
         self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int) -> None:
-        """Makes the masks of these frames, both ends included, final: no tracking changes them any more."""
+        """Makes the masks of these frames, both ends included, final: tracking no longer changes them."""
         self._check_run(first, last)
         self._do({"do": "accept", "first": first, "last": last})
 
     def unaccept(self, first: int, last: int) -> None:
-        """Lets the masks of these frames change again."""
+        """Allows the masks of these frames to change again."""
         self._check_run(first, last)
         self._do({"do": "unaccept", "first": first, "last": last})
 
     def change_settings(self, **settings: Any) -> None:
-        """Changes policy, frames (the budget), size, write_every or model for what is tracked from now on."""
+        """Changes policy, frames (the budget), size, write_every or model for later tracking."""
         check_settings({**self.state.settings, **settings})
         with self._changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
@@ -204,27 +204,27 @@ class Project:
             self._do({"do": "settings", "settings": settings})
 
     def undo(self) -> Action | None:
-        """Takes the last action back, but no tracking, and returns it; None where there is none."""
+        """Undoes the last action other than tracking and settings, and returns it; None if there is none."""
         return self._turn("undo")
 
     def redo(self) -> Action | None:
-        """Does again what was undone last, and returns it; None where there is nothing."""
+        """Redoes the action that was undone last, and returns it; None if there is none."""
         return self._turn("redo")
 
     def can(self) -> tuple[bool, bool]:
-        """Returns whether there is something to undo, and to redo."""
+        """Returns whether there is an action to undo, and one to redo."""
         return any(action["do"] != "settings" for action in self._done), bool(self._undone)
 
     def earlier_key(
         self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]
     ) -> tuple[Mask, Mapping[str, Any]] | None:
-        """Returns the last mask that was set for an object in a frame and was made as asked for, and how it was made.
+        """Returns the last mask set for an object in a frame that `fits` accepts, and how it was made; None if none.
 
         Args:
             frame: the frame.
             object_id: the object.
-            fits: is given how a mask was made. Masks of before the key was last cleared, or of another object that had
-                the same id, do not count.
+            fits: decides by how a mask was made. Masks from before the key was last cleared, or of an earlier object
+                with the same id, do not count.
         """
         for action in reversed(self._done):
             if action["do"] == "remove_object" and action["id"] == object_id:
@@ -237,11 +237,11 @@ class Project:
         return None
 
     def labels(self, frame: int, *, without: Collection[int] = ()) -> Labels:
-        """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place.
+        """Returns the object id at each pixel of a frame: the tracked masks, with the frame's keys in place.
 
         Args:
             frame: the frame.
-            without: objects whose keys are left out, so that they are shown as tracked.
+            without: ids of objects to show as tracked, without their keys.
 
         Raises:
             InputError: the frame does not exist, or its file is damaged.
@@ -249,7 +249,7 @@ class Project:
         """
         if not 0 <= frame < self.num_frames:
             raise InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
-        self.check_folder()  # else every mask would be taken for empty
+        self.check_folder()  # otherwise every mask would appear empty
         labels = self._results.labels(frame)
         state = self.state
         if state.objects or labels.any():
@@ -264,7 +264,7 @@ class Project:
         return labels
 
     def lost_keys(self, frame: int) -> dict[int, InputError]:
-        """Returns, by object id, what is wrong with the keys of a frame whose files are missing or damaged."""
+        """Returns, by object id, an error for each key of a frame with a missing or damaged file."""
         lost = {}
         for object_id, key in self.state.keys_at(frame).items():
             try:
@@ -281,13 +281,13 @@ class Project:
         """Returns the fields of `Confidence` and "doubt" (0 to 1) of an object for each frame; 0 where unknown.
 
         Args:
-            object_id: of the object.
-            first: the first frame, by default that of the video.
-            last: the last one, included; by default that of the video.
+            object_id: the object's id.
+            first: the first frame; by default that of the video.
+            last: the last frame, included; by default that of the video.
         """
-        end, before = self.num_frames if last is None else last + 1, max(0, first - 1)  # a leap is seen from before
+        end, before = self.num_frames if last is None else last + 1, max(0, first - 1)  # a leap needs the frame before
         columns = {name: values[before:end] for name, values in self._results.columns(object_id).items()}
-        looked_for = (columns["area"] > 0) | (columns["certainty"] > 0)  # tracked frames may be older than the object
+        looked_for = (columns["area"] > 0) | (columns["certainty"] > 0)  # tracked frames may predate the object
         doubt = doubts(columns, self._results.known()[before:end] & looked_for)
         doubt[[frame - before for frame, i in self.state.keys if i == object_id and before <= frame < end]] = 0
         return {name: values[first - before :] for name, values in {**columns, "doubt": doubt}.items()}
@@ -306,23 +306,23 @@ class Project:
         stop: Callable[[], bool] = lambda: False,
         on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
     ) -> PassReport:
-        """Returns how far tracking came from a frame on.
+        """Tracks from a frame on, and returns how far the pass got.
 
         Args:
-            start: the first frame to compute (or the one after it, where the tracker stopped there).
+            start: the first frame to compute (or the one after it, if the tracker's state at it was saved).
             direction: "forward" or "backward".
             to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
-            objects: the ids to write; by default all that have a key at or behind the frame, as seen from there.
-            stop: is asked after each frame; True ends the pass.
-            on_frame: is called after each frame, also after those that are run through on the way to the first one:
-                the report then says that none is reached.
+            objects: the ids to write; by default those with a key at or behind the frame, in the pass's direction.
+            stop: called after each frame; True ends the pass.
+            on_frame: called after each frame, including those on the way to the first one, for which the report's
+                `reached` is None.
 
         Raises:
-            InputError: nothing is marked, the range is none, or a pass is under way already.
-            BudgetError: the permanent memories do not fit into the budget.
+            InputError: nothing is marked, the range is invalid or empty, or another pass is running.
+            BudgetError: the permanent memories exceed the budget.
         """
         if not self._tracking.acquire(blocking=False):
-            raise InputError("a pass is under way already", "wait for it, or stop it")
+            raise InputError("a pass is already running", "wait for it, or stop it")
         try:
             self._check_run(start, start)
             start = int(start)
@@ -342,38 +342,38 @@ class Project:
         return report
 
     def tracker_before(self, frame: int, stop: Callable[[], bool] = lambda: False) -> Tracker:
-        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written.
+        """Returns a tracker in its state just before a frame, in the forward direction; nothing is written.
 
         Args:
             frame: the frame.
-            stop: is asked after each frame that is run through on the way there.
+            stop: called after each frame that is processed on the way there.
 
         Raises:
-            InputError: `stop` said so before the frame was reached.
+            InputError: `stop` returned True before the frame was reached.
         """
         report = PassReport(0, max(0, frame - 1), frame, 1)
         tracker = self._pass(report, None).tracker_before(frame, stop)
         if tracker is None:
-            raise InputError(f"the way to frame {frame} was stopped", "ask again when nothing else is done")
+            raise InputError(f"tracking up to frame {frame} was stopped", "ask again, and do nothing else meanwhile")
         return tracker
 
     def check_changeable(self, frame: int) -> None:
-        """Raises InputError where no key of a frame may change: there is no such frame, or it was accepted."""
+        """Raises InputError if the keys of a frame cannot change: the frame does not exist, or it was accepted."""
         self.check_folder()
         self._check_run(frame, frame)
         if self.state.is_accepted(frame):
-            raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
+            raise InputError(f"frame {frame} was accepted, so it does not change", "unaccept it first")
 
     def check_folder(self) -> None:
         """Raises OutputError if the folder is no longer where it was when the project was opened."""
         if not self._journal.is_there:
             raise OutputError(
                 f"the project's folder is no longer at {str(self.folder)!r}",
-                "put it back, or close the project and open it where it is now",
+                "put it back, or close the project and open it at its new place",
             )
 
     def close(self) -> None:
-        """Lets go of the video and makes everything durable."""
+        """Closes the video, and flushes everything to disk."""
         self._opened.close()
 
     def __enter__(self) -> "Project":
@@ -411,10 +411,10 @@ class Project:
 
     def _check_run(self, first: int, last: int) -> None:
         if not (is_whole(first) and is_whole(last) and 0 <= first <= last < self.num_frames):
-            raise InputError(f"frames {first} to {last} are none of the video's", f"it has 0 to {self.num_frames - 1}")
+            raise InputError(f"the video has no frames {first} to {last}", f"choose from 0 to {self.num_frames - 1}")
 
     def _next_pass(self) -> int:
-        """Returns a number that no pass has had."""
+        """Returns a number that no pass has used yet."""
         return 1 + max([self._results.last_pass(), *(int(line.get("pass", 0)) for line in self.actions)])
 
     def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
@@ -423,12 +423,12 @@ class Project:
         )
 
     def _key_mask_of(self) -> Callable[[int, int], Mask]:
-        """Returns what gives the masks of the keys that there are now, whatever is changed later."""
+        """Returns a function that gives the masks of the current keys, whatever changes later."""
         keys = self.state.keys
         return lambda frame, object_id: self._masks.read(keys[frame, object_id].mask)
 
     def _end_interrupted_pass(self) -> None:
-        """Notes how far a pass came that was killed."""
+        """Records how far an interrupted pass got."""
         passes = [line for line in self.actions if line["do"] in ("track", "tracked")]
         if passes and passes[-1]["do"] == "track":
             last = passes[-1]
@@ -442,15 +442,15 @@ def _now() -> float:
 
 
 def state_of(folder: Path) -> State:
-    """Returns what was said in a project, which may be open elsewhere; raises InputError where there is none."""
+    """Returns the state of a project, which may be open elsewhere; raises InputError if there is none."""
     read_about(folder)
     return folded(read_journal(folder / JOURNAL))[0]
 
 
 def _refuse_files(folder: Path) -> None:
-    """Raises OutputError if the place of a project's file or folder is taken, though there is no project.
+    """Raises OutputError if a file or folder is where those of a project go, though there is no project.
 
-    The first line of a journal, in which the settings are, is that of a process that was killed as it made one.
+    A journal with at most its first line, the settings, is allowed: a process was killed while it made a project.
     """
     taken = [path for name in (JOURNAL, KEYS, MASKS, STATES, CONFIDENCE) if (path := folder / name).exists()]
     if taken and taken[0] == folder / JOURNAL and taken[0].is_file():

@@ -1,4 +1,4 @@
-"""A session done again without a window: every mark, every pass."""
+"""Repeats a session without a browser: every mark and every pass."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,18 +25,18 @@ def replay(
     mask_of: MaskOf = lambda project, line: None,
     on_frame: OnFrame = lambda report, frame: None,
 ) -> Project:
-    """Returns a new project in which every action of another one was repeated, each pass of tracking computed again.
+    """Repeats every action of a project, including its tracking passes, in a new project and returns that.
 
     With the same video, weights and machine the masks are the same, bit for bit on a CPU.
 
     Args:
-        folder: of the project to repeat.
-        target: of the new one.
+        folder: the folder of the project to repeat.
+        target: the folder of the new project.
         source: another video of the same size and length; by default the same one.
-        model: the network; by default the one that the settings name.
-        mask_of: makes the mask of a mark again, from the new project so far and the line that tells how it was made;
-            None for the mask that was stored.
-        on_frame: is called after each tracked frame.
+        model: the network; by default the one named in the settings.
+        mask_of: returns a new mask for a key, given the new project so far and the journal line that sets the key; None
+            keeps the stored mask.
+        on_frame: called after each frame that the tracker processes.
     """
     lines = list(read_journal(Path(folder) / JOURNAL))
     first: dict[str, Any] = next((line["settings"] for line in lines if line["do"] == "settings"), {})
@@ -55,7 +55,7 @@ def _repeat(
     mask_of: MaskOf,
     on_frame: OnFrame,
 ) -> None:
-    """Does one action of another project again."""
+    """Repeats one action of another project."""
     kind = line["do"]
     if kind == "undo":
         project.undo()
@@ -75,7 +75,7 @@ def _repeat(
 
 
 def _track_again(project: Project, line: Line, end: int | None, on_frame: OnFrame) -> None:
-    """Tracks as far as a pass of the other project came."""
+    """Tracks as far as a pass of the other project got."""
     reached: int | None = None
 
     def note(report: PassReport, frame: Frame) -> None:

@@ -1,6 +1,6 @@
-"""The masks of a project on the disk: the results, a PNG a frame with how far each can be trusted, and those of keys.
+"""The masks of a project on disk: the results, one PNG per frame, with their confidence; and the masks of keys.
 
-The masks of keys are lossless files that never change and are never removed: an undo must find them again.
+The masks of keys are lossless files that are never changed or removed: an undo needs them.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ Mask = Bool[Tensor, "H W"]
 KEYS, MASKS, CONFIDENCE = "keys", "masks", "confidence.jsonl"
 HELD_BYTES = 64 * 2**20
 _REMEDY = "restore it from a copy of the project's folder, or mark the object again"
-_LINES_PER_FRAME = 4  # of the journal, before it is written anew
+_LINES_PER_FRAME = 4  # of the journal, before it is rewritten
 
 
 class Results:
-    """What tracking has computed; frames are written one by one and whole, so that a kill loses none before.
+    """The results of tracking; frames are written one by one, each atomically, so that a kill loses no earlier one.
 
     Args:
-        folder: of the project: `masks/0000120.png` and `confidence.jsonl`.
-        num_frames: of the video.
+        folder: the project's folder; the results are in `masks/0000120.png` and `confidence.jsonl`.
+        num_frames: the number of frames of the video.
         size: height and width of its frames.
     """
 
@@ -51,7 +51,7 @@ class Results:
         try:
             for count, line in enumerate(read_journal(path), 1):  # noqa: B007
                 self._take(line)
-        except InputError:  # of a line that is none
+        except InputError:  # of a line that is not JSON
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
@@ -71,12 +71,12 @@ class Results:
         return int(self._pass.max(initial=0))
 
     def of_pass(self, number: int) -> list[int]:
-        """Returns the frames that a pass wrote last."""
+        """Returns the frames that were last written by this pass."""
         found: list[int] = np.flatnonzero(self._pass == number).tolist()
         return found
 
     def labels(self, index: int) -> Labels:
-        """Returns the stored id at each pixel; all background where the frame has not been tracked.
+        """Returns the stored id at each pixel; all background if the frame has not been tracked.
 
         Raises:
             InputError: the file is damaged or of another size.
@@ -90,11 +90,11 @@ class Results:
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{str(path)!r} is damaged ({error})", "delete it and track the frame again") from error
         if labels.shape != self._size:
-            raise InputError(f"{str(path)!r} is {labels.shape}, the video {self._size}", "delete it and track again")
+            raise InputError(f"{str(path)!r} is {labels.shape}, the video is {self._size}", "delete it and track again")
         return torch.from_numpy(labels)
 
     def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:
-        """Writes a frame; objects without a new confidence keep the one that they have."""
+        """Writes a frame; objects without a new confidence keep their old one."""
         pixels = labels.cpu().numpy()
         pixels = pixels.astype(np.uint8 if pixels.max(initial=0) < 256 else np.uint16)
         path = self._path(index)
@@ -109,12 +109,12 @@ class Results:
         return self._pass > 0
 
     def columns(self, object_id: int) -> dict[str, Float[np.ndarray, " T"]]:
-        """Returns certainty, area and specks of an object in each frame."""
+        """Returns the fields of `Confidence` of an object in each frame."""
         empty = np.zeros((len(FIELDS), self._num_frames), np.float32)
         return dict(zip(FIELDS, self._columns.get(object_id, empty), strict=True))
 
     def close(self) -> None:
-        """Makes what was written durable."""
+        """Flushes what was written to disk."""
         self._unsynced.sync()
         self._journal.close()
 
@@ -133,7 +133,7 @@ class Results:
             columns[:, index] = np.array(values, np.float32).reshape(len(FIELDS))
 
     def _write_anew(self, path: Path) -> None:
-        """Writes one line a frame; a process that is killed meanwhile leaves the old file."""
+        """Rewrites the journal with one line per frame; a process that is killed meanwhile leaves the old file."""
         with replacing(path) as partial, closing(Journal(partial, durable=False)) as journal:
             for index in np.flatnonzero(self._pass).tolist():
                 journal.add(self._line(index))
@@ -144,10 +144,10 @@ class Results:
 
 
 class KeyMasks:
-    """Masks by the name of their file; those that were read last are held, up to `HELD_BYTES`.
+    """The masks of keys by file name; the last ones read from disk are cached, up to `HELD_BYTES`.
 
     Args:
-        folder: of the project.
+        folder: the project's folder.
         size: height and width of a mask.
     """
 
@@ -156,11 +156,11 @@ class KeyMasks:
         self._held: dict[str, Mask] = {}
 
     def add(self, frame: int, object_id: int, mask: Prompt) -> str:
-        """Returns the name of the file of a mask, durably on the disk; raises MaskError if the mask does not fit."""
+        """Writes a mask durably to disk and returns its file name; raises MaskError if the mask does not fit."""
         checked = checked_mask(object_id, mask, self._size)
         data = cv2.imencode(".png", checked.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
         name = f"{KEYS}/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
-        # Also where it is there: it may be damaged, and marking again is the remedy.
+        # Even if the file exists: it may be damaged, and marking again is the remedy.
         write_file(make_folder(self._folder / KEYS) / Path(name).name, data, durable=True)
         return name
 
@@ -171,7 +171,7 @@ class KeyMasks:
             return held
         mask = read_key_mask(self._folder / name)
         if tuple(mask.shape) != self._size:
-            raise InputError(f"{str(self._folder / name)!r} is {tuple(mask.shape)}, the video {self._size}", _REMEDY)
+            raise InputError(f"{str(self._folder / name)!r} is {tuple(mask.shape)}, the video is {self._size}", _REMEDY)
         self._held[name] = mask
         while len(self._held) > max(1, HELD_BYTES // mask.numel()):
             self._held.pop(next(iter(self._held)), None)  # another thread may have been faster

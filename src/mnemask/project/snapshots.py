@@ -1,4 +1,4 @@
-"""What the tracker knew at some frames of a project, so that a correction need not begin at the first one."""
+"""Tracker states at some frames of a project, so that a pass need not start from the first frame."""
 
 import re
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 
-EVERY = 10  # frames: what a correction has to run through again
+EVERY = 10  # frames from one saved state to the next, which a continued pass may process again
 _NAME = re.compile(r"(forward|backward)-(\d+)\.bank")
-MOST = 64  # files of earlier passes included
-MOST_BYTES = 2**30  # of all files: each further marked frame makes a state larger
-_CLOSE = 8  # a state is kept if it is farther from its neighbour than its distance from the newest, divided by this
+MOST = 64  # files, including those of earlier passes
+MOST_BYTES = 2**30  # of all files: each further key frame enlarges a state
+_CLOSE = 8  # a state is kept if its distance to the next kept one is at least its distance to the newest / this
 
 Known = Mapping[str, str]  # files of keys by "frame:id"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The tracker after one frame.
+    """The state of a tracker after one frame.
 
     Attributes:
-        state: of the tracker.
-        frame: that it saw last.
-        keys: the files of the keys that it has been given, by "frame:id".
+        state: the tracker's state.
+        frame: the last frame that it saw.
+        keys: the files of the keys that it has seen, by "frame:id".
     """
 
     state: TrackerState
@@ -38,26 +38,27 @@ class Snapshot:
 
 
 class Snapshots:
-    """Tracker states in a folder: dense near the newest frame, sparse far from it, so that they stay few."""
+    """Tracker states in a folder: dense near the newest frame, sparse far from it, so that their number stays small."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = make_folder(folder)
 
     def save(self, tracker: Tracker, frame: int, step: int, keys: Known, settings: Mapping[str, Any]) -> None:
-        """Keeps the state after a frame."""
+        """Saves the state after a frame."""
         facts = {"frame": frame, "keys": dict(keys), "settings": dict(settings)}
         tracker.state().save(self._path(frame, step), project=facts)
         self._thin(frame, step)
 
     def best(self, reach: range, keys: Known, settings: Mapping[str, Any], model: STCN) -> Snapshot | None:
-        """Returns the state of the first of some frames that has one that nothing has made wrong since.
+        """Returns the first valid state at one of some frames; None if there is none.
 
-        It knows no key that is gone, every key that it has passed, and was made with the same settings and weights.
+        A state is valid if the keys that it has seen are unchanged, it has seen every key up to its frame, and settings
+        and weights are the same.
 
         Args:
-            reach: the frames, against the direction of the pass.
-            keys: that there are.
-            settings: of tracking.
+            reach: the frames, in the opposite direction to the pass.
+            keys: the current keys.
+            settings: the settings for tracking.
             model: the network.
         """
         weights, step = fingerprint(model), -reach.step
@@ -65,7 +66,7 @@ class Snapshots:
             path = self._path(frame, step)
             try:
                 state, facts = TrackerState.load(path, model.device)
-            except CheckpointError:  # of another version or damaged: it only saves time
+            except CheckpointError:  # of another version or damaged: states only save time
                 path.unlink(missing_ok=True)
                 continue
             about = facts["project"]
@@ -85,7 +86,7 @@ class Snapshots:
     def _thin(self, newest: int, step: int) -> None:
         kept = newest
         for frame in sorted(self._frames(step), key=lambda frame: abs(newest - frame))[1:]:
-            if step * frame > step * newest:  # of an earlier pass, which went farther
+            if step * frame > step * newest:  # of an earlier pass, which went further
                 continue
             if abs(kept - frame) < max(EVERY // 2, abs(newest - frame) // _CLOSE):
                 self._path(frame, step).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the user has said in a project: a value that each action turns into the next one."""
+"""The state of a project: an immutable value that each action of the user turns into the next one."""
 
 import colorsys
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_ke
 
 @dataclass(frozen=True, slots=True)
 class ProjectObject:
-    """An object that is tracked.
+    """A tracked object.
 
     Attributes:
-        id: in masks, from 1 to 65535.
-        name: for people.
+        id: its id in masks, 1 to 65535.
+        name: its display name.
         category: its class, such as "camel"; empty for none.
         color: "#rrggbb".
     """
@@ -34,19 +34,19 @@ class ProjectObject:
 
     @property
     def info(self) -> ObjectInfo:
-        """What files call it: its class, and its name unless it is the one that it got without being asked."""
+        """Its class and name in exported files; the name is empty if it is the default one."""
         return ObjectInfo(self.category, "" if self.name == f"Object {self.id}" else self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the user says of one object in one frame: a permanent memory.
+    """The mask that the user set for one object in one frame: a permanent memory.
 
     Attributes:
-        frame: number of the frame.
-        object_id: of the object.
-        mask: file of the mask below the project's folder; its name has a digest of the content.
-        how: how it was made, for the page: clicks, box, tool.
+        frame: the frame's number.
+        object_id: the object's id.
+        mask: path of the mask's file in the project's folder; its name contains a digest of the content.
+        how: how it was made, for the studio: clicks, box, tool.
     """
 
     frame: int
@@ -57,13 +57,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known at one moment.
+    """The state of a project at one moment.
 
     Attributes:
-        objects: by id.
-        keys: by frame and id, the one that was set last at the end: where masks overlap, it lies on top.
-        accepted: runs of frames whose masks never change any more, in order, apart from each other.
-        settings: of tracking.
+        objects: the objects by id.
+        keys: the keys by frame and id, the latest last; where masks overlap, a later one is on top.
+        accepted: runs of frames with final masks, in order and not adjacent.
+        settings: the settings for tracking.
     """
 
     objects: Mapping[int, ProjectObject] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class State:
         return sorted({frame for frame, _ in self.keys})
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as JSON holds it."""
+        """Returns the state as values for JSON."""
         return {
             "objects": [asdict(each) for each in self.objects.values()],
             "keys": [asdict(key) for key in self.keys.values()],
@@ -97,8 +97,8 @@ def applied(state: State, action: Action) -> State:
     """Returns the state after an action.
 
     Raises:
-        InputError: the action is unknown, or does not fit the state.
-        ObjectIdError: it names an object that there is not, or an id that is taken or impossible.
+        InputError: the action is unknown or invalid in this state.
+        ObjectIdError: it names an object that does not exist, or an id that is taken or invalid.
     """
     kind = action["do"]
     if kind == "add_object":
@@ -111,7 +111,7 @@ def applied(state: State, action: Action) -> State:
         known = _object(state, action["id"])
         objects = {number: each for number, each in state.objects.items() if number != known.id}
         keys = {place: key for place, key in state.keys.items() if key.object_id != known.id}
-        accepted = state.accepted if objects else ()  # with the last object, there is no mask left that is right
+        accepted = state.accepted if objects else ()  # without objects, no mask is left to be right
         return replace(state, objects=objects, keys=keys, accepted=accepted)
     if kind == "set_key":
         known = _object(state, action["object"])
@@ -126,14 +126,14 @@ def applied(state: State, action: Action) -> State:
         return replace(state, accepted=_with(state.accepted, run) if kind == "accept" else _less(state.accepted, run))
     if kind == "settings":
         return replace(state, settings={**state.settings, **action["settings"]})
-    raise InputError(f"action {kind!r} is unknown", "the project was made by another version of mnemask")
+    raise InputError(f"action {kind!r} is unknown", "open the project with the version of mnemask that made it")
 
 
 def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
-    """Returns the state after the lines of a journal, the actions that count, and those that were undone.
+    """Returns the state after the lines of a journal, the actions in effect, and those that were undone.
 
     Raises:
-        InputError: a line says what cannot have been.
+        InputError: a line is malformed or contradicts those before it.
     """
     try:
         return _folded(lines)
@@ -141,7 +141,7 @@ def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
-            f"the project's actions do not fit together ({type(error).__name__}: {error})",
+            f"the project's actions are inconsistent ({type(error).__name__}: {error})",
             "restore actions.jsonl from a copy",
         ) from error
 
@@ -169,7 +169,7 @@ def _folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]
 def _add_object(state: State, action: Action) -> State:
     number = check_object_id(action["id"])
     if number in state.objects:
-        raise ObjectIdError(f"object {number} exists", "give another id")
+        raise ObjectIdError(f"object {number} already exists", "give another id")
     color = action.get("color") or _color(number)
     name = action.get("name") or f"Object {number}"
     new = _checked(ProjectObject(number, name, action.get("category") or "", color))
@@ -177,17 +177,17 @@ def _add_object(state: State, action: Action) -> State:
 
 
 def _color(number: int) -> str:
-    """Returns the colour of an object that was given none: of `COLORS`, and beyond them one of its own."""
+    """Returns the default colour of an object: from `COLORS`, and for higher ids a generated one."""
     if number <= len(COLORS):
         return COLORS[number - 1]
-    hue = 0.618034 * number % 1.0  # by the golden angle, each falls into the widest gap that those before have left
+    hue = 0.618034 * number % 1.0  # golden angle: each hue falls into the widest gap between the earlier ones
     parts = colorsys.hls_to_rgb(hue, _LIGHTNESS[number % len(_LIGHTNESS)], 0.75)
     return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def _object(state: State, number: object) -> ProjectObject:
     if not isinstance(number, int) or number not in state.objects:
-        raise ObjectIdError(f"object {number!r} does not exist", f"there are {sorted(state.objects) or 'none'}")
+        raise ObjectIdError(f"object {number!r} does not exist", f"existing ids: {sorted(state.objects) or 'none'}")
     return state.objects[number]
 
 
@@ -205,7 +205,7 @@ def _checked(new: ProjectObject) -> ProjectObject:
 
 
 def _with(runs: Iterable[Run], new: Run) -> tuple[Run, ...]:
-    """Returns the union of runs and a new one, those that touch joined."""
+    """Returns the runs and a new one; overlapping and adjacent runs are merged."""
     joined: list[Run] = []
     for first, last in sorted([*runs, new]):
         if joined and first <= joined[-1][1] + 1:
@@ -216,7 +216,7 @@ def _with(runs: Iterable[Run], new: Run) -> tuple[Run, ...]:
 
 
 def _less(runs: Iterable[Run], gone: Run) -> tuple[Run, ...]:
-    """Returns runs without the frames of one."""
+    """Returns the runs without the frames of another one."""
     left: list[Run] = []
     for first, last in runs:
         left += [(first, min(last, gone[0] - 1)), (max(first, gone[1] + 1), last)]

@@ -1,4 +1,4 @@
-"""One pass of the tracker through a project, forwards or backwards, from a frame on."""
+"""One pass of the tracker through a project's video, forwards or backwards from a frame."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,32 +21,32 @@ from mnemask.project.state import State
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
-NEAR = 2 * EVERY  # frames that were never tracked, and are run through to go on from a state before them
+NEAR = 2 * EVERY  # the most untracked frames that are processed in order to continue from a state before them
 Direction = Literal["forward", "backward"]
 Until = int | Literal["end", "key"]
 KeyMask = Callable[[int, int], Bool[Tensor, "H W"]]
 
 
 class NoFrameLeftError(InputError):
-    """There is nothing to track: all frames of a pass were accepted, or none lies in its direction."""
+    """No frame is left to track: all frames of a pass were accepted, or none lies in its direction."""
 
 
 @dataclass(slots=True)
 class PassReport:
-    """How far a pass has come.
+    """How far a pass has got.
 
     Attributes:
-        number: of the pass, counted from 1 within the project.
-        start: the frame that it began at.
+        number: the pass's number, counted from 1 within the project.
+        start: the frame that it starts at.
         last: the frame that it is to end at.
         step: 1 forwards, −1 backwards.
         reached: the last frame that is done; None before the first.
-        frames: how many are done.
-        seconds: that these took.
-        tokens: cells remembered now.
-        bank_bytes: bytes of the memory.
-        complete: whether it came to its end.
-        confidence: of the objects in the frame reached.
+        frames: the number of frames done.
+        seconds: the time that these took.
+        tokens: the number of tokens in the memory now.
+        bank_bytes: the size of the memory in bytes.
+        complete: whether it reached its end.
+        confidence: the confidence in the objects in the last frame done.
     """
 
     number: int
@@ -71,20 +71,20 @@ def plan_pass(
     to: Until,
     objects: Sequence[int] | None,
 ) -> PassReport:
-    """Returns where a pass begins and ends: at the last frame before `to`, both included, that is not accepted.
+    """Returns where a pass starts and ends: at the last frame up to `to` that is not accepted.
 
     Args:
-        state: what the user has said.
-        num_frames: of the video.
-        number: of the pass.
+        state: the project's state.
+        num_frames: the number of frames of the video.
+        number: the pass's number.
         start: its first frame.
         direction: "forward" or "backward".
-        to: a frame; "end" for the video's; "key" for the frame before the next one with a key.
-        objects: the ids that are written; None for all.
+        to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
+        objects: the ids to write; None for all.
 
     Raises:
         InputError: no object is marked.
-        NoFrameLeftError: there is no frame on this side, or all were accepted.
+        NoFrameLeftError: there is no frame in this direction, or all were accepted.
     """
     if not state.keys:
         raise InputError("no object is marked yet", "mark one in any frame first")
@@ -106,7 +106,7 @@ def plan_pass(
         first, final = sorted((start, asked))
         raise NoFrameLeftError(
             f"frames {first} to {final} were accepted, so none of them is tracked",
-            "take that back first (Shift+A in the studio), or choose another frame",
+            "unaccept them first (Shift+A in the studio), or choose another frame",
         )
     if step * last < step * start:
         raise NoFrameLeftError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
@@ -114,7 +114,7 @@ def plan_pass(
 
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
-    """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
+    """Returns a tracker with a project's settings; each key frame after the first adds one frame to its budget."""
     frames = settings["frames"]
     return Tracker(
         model,
@@ -128,16 +128,16 @@ def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The tracker's way through frames; made by `Project.track`.
+    """One run of the tracker through the video; made by `Project.track`.
 
     Args:
-        frames: of the video.
+        frames: the frames of the video.
         model: the network.
-        state: what the user had said when the pass began.
+        state: the project's state when the pass began.
         mask_of: returns the mask of a key by frame and id.
-        results: masks so far.
-        snapshots: what was known at earlier frames.
-        report: where it begins and ends.
+        results: the masks so far.
+        snapshots: tracker states at earlier frames.
+        report: where the pass starts and ends, and how far it got.
         objects: the ids to write; None for all.
     """
 
@@ -156,12 +156,12 @@ class Pass:
         stop: Callable[[], bool],
         on_frame: Callable[[PassReport, Frame], None],
     ) -> None:
-        """Computes and writes frame after frame, to the end or until told to stop; the report says how far.
+        """Computes and writes frame after frame, to the end or until told to stop; the report records how far.
 
         Args:
-            may_change: is asked before each frame is written.
-            stop: is asked after each frame.
-            on_frame: is called after each frame. On the way to the first one, the report says that none is reached.
+            may_change: whether a frame may be written; called before each.
+            stop: called after each frame; True ends the pass.
+            on_frame: called after each frame. On the way to the first one, the report's `reached` is None.
         """
         report, begin = self.report, time.perf_counter()
         with closing(self.run()) as steps:
@@ -180,9 +180,9 @@ class Pass:
         report.complete = True
 
     def run(self) -> Generator[tuple[Frame, Labels | None, dict[int, Confidence]], None, None]:
-        """Yields each frame with its labels and the confidence in the objects that are written.
+        """Yields each frame with its labels and the confidence in the written objects.
 
-        Before them come, without labels, frames that the tracker must know first and that stay as they are.
+        Frames that the tracker must process first come before them, without labels; their masks stay as they are.
 
         Raises:
             InputError: no object is marked.
@@ -211,7 +211,7 @@ class Pass:
                 self._save(tracker, reached, learnt)
 
     def tracker_before(self, frame: int, stop: Callable[[], bool]) -> Tracker | None:
-        """Returns the tracker as it is before a frame, in this direction, or None if it was told to stop on the way.
+        """Returns the tracker in its state just before a frame, or None if it was told to stop on the way.
 
         Nothing is written.
         """
@@ -222,7 +222,7 @@ class Pass:
         return tracker
 
     def _begin(self) -> tuple[Tracker, dict[str, str], int | None]:
-        """Returns the tracker, the keys that it knows, and the frame that it saw last; None where it begins anew."""
+        """Returns the tracker, the keys that it knows, and the last frame that it saw, None for a new tracker."""
         start, step = self.report.start, self.report.step
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
@@ -236,10 +236,10 @@ class Pass:
         return tracker, dict(found.keys), found.frame
 
     def _farthest(self, start: int) -> int:
-        """Returns the frame farthest behind a frame from which the tracker may go on to it.
+        """Returns the frame furthest behind another from which the tracker may continue to it.
 
-        What lies between was tracked or is `NEAR`: the way through frames that nobody asked for may be hours long, and
-        the marks alone do as well there.
+        The frames between were tracked, or are within `NEAR`: processing frames that nobody asked for may take hours,
+        and there the keys alone work as well.
         """
         step, known = self.report.step, self.results.known()
         at = start - step
@@ -248,16 +248,16 @@ class Pass:
         return min(max(at, 0), len(known) - 1)
 
     def _approach(self, tracker: Tracker, learnt: dict[str, str], found: int | None, end: int) -> Iterator[Frame]:
-        """Yields the frames that the tracker is given before it comes to a frame: those of keys, and those on the way.
+        """Yields the frames that the tracker is given before it reaches a frame: key frames, and those on the way.
 
         Args:
-            tracker: as it begins.
-            learnt: the keys that it knows, which those that it is taught are added to.
-            found: the frame that it saw last; None where it begins anew.
-            end: the frame that it is to come to.
+            tracker: the tracker from `_begin`.
+            learnt: the keys that it knows; new ones are added.
+            found: the last frame that it saw; None for a new tracker.
+            end: the frame to reach.
         """
         start, step = self.report.start, self.report.step
-        # The nearest last: it is then the newest memory.
+        # The nearest last, so that it is the newest memory.
         for at in sorted(self.state.key_frames(), key=lambda at: -abs(at - start)):
             comes = at == start if found is None else step * at <= step * start
             if not comes and not self._is_learnt(at, learnt):
@@ -272,22 +272,22 @@ class Pass:
             yield frame
 
     def _frames(self, first: int, last: int) -> Iterator[Frame]:
-        """Yields the frames from one to another in the direction of the pass; none where the other lies behind."""
+        """Yields the frames from `first` to `last` in the direction of the pass; none if `last` lies behind `first`."""
         step = self.report.step
         return self.frames.run(first, last) if step * first <= step * last else iter(())
 
     def _is_absent(self, object_id: int, frame: int) -> bool:
-        """Returns whether the last key of an object before a frame says that it is gone."""
+        """Returns whether the last key of an object before a frame is empty: the object is absent."""
         step = self.report.step
         behind = [at for at, i in self.state.keys if i == object_id and step * at < step * frame]
         return bool(behind) and not self._is_shown((max(behind, key=lambda at: step * at), object_id))
 
     def _corrects(self, frame: int) -> bool:
-        """Returns whether a frame has a key of an object that was followed up to it.
+        """Returns whether a frame has a key of an object that was tracked up to it.
 
-        What was remembered on the way came from masks that were wrong, and would outvote the correction: with two
-        camels in one mask, a pass that went on from that memory lost the correction within five frames. So the tracker
-        begins anew there, with the permanent memories alone.
+        The memory written on the way came from wrong masks, and would outvote the correction: with two camels in one
+        mask, a pass that continued from that memory lost the correction within five frames. So the tracker starts anew
+        there, from the permanent memories alone.
         """
         step = self.report.step
         return any(
@@ -297,14 +297,14 @@ class Pass:
         )
 
     def _is_learnt(self, frame: int, learnt: Mapping[str, str]) -> bool:
-        """Returns whether a frame's keys are known already, or none of them shows its object."""
+        """Returns whether the tracker knows all keys of a frame that are not empty."""
         shown = [object_id for object_id in self.state.keys_at(frame) if self._is_shown((frame, object_id))]
         return all(f"{frame}:{object_id}" in learnt for object_id in shown)
 
     def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str], *, follows: bool = True) -> Masks:
-        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught.
+        """Returns the masks of a frame, its keys in place; keys that the tracker does not know yet are its prompts.
 
-        Only on the way (`follows`) an object that is gone in the frame is forgotten: elsewhere it may be there again.
+        An object with an empty key is removed only on the way (`follows`): elsewhere it may be present again.
         """
         given, gone = {}, []
         for object_id, (mask, files) in self._visible(frame.index).items():
@@ -320,9 +320,9 @@ class Pass:
         return tracker.step(frame, given or None)
 
     def _visible(self, frame: int) -> dict[int, tuple[Bool[Tensor, "H W"], str]]:
-        """Returns what is seen of each key of a frame: where masks overlap, the one that was set last lies on top.
+        """Returns the visible part of each key of a frame: where masks overlap, the one that was set last is on top.
 
-        With it go the files that decide it: the key's own, and those above it where they cover a part.
+        It comes with the files that determine it: the key's own, and those above if they cover a part of it.
         """
         visible: dict[int, tuple[Tensor, str]] = {}
         covered, above = torch.tensor(False, device="cpu"), ""
@@ -334,7 +334,7 @@ class Pass:
         return visible
 
     def _merged(self, masks: Masks, written: Sequence[int]) -> tuple[Labels, dict[int, Confidence]]:
-        """Returns the labels of a frame: of the written objects the new ones, of others those that are stored."""
+        """Returns the labels of a frame, new for the objects to write and as stored for others, and the confidence."""
         new = masks.labels.clone().cpu()
         for object_id in self.state.keys_at(masks.index):
             mask = self.mask_of(masks.index, object_id)
@@ -342,7 +342,7 @@ class Pass:
             new[mask] = object_id
         stored = self.results.labels(masks.index)
         ids = torch.tensor(written, dtype=torch.int32)
-        # Also of objects that were removed: an undo brings them back.
+        # Including objects that were removed: an undo restores them.
         kept = stored * ~torch.isin(stored, ids)
         labels = torch.where(torch.isin(new, ids), new, kept)
         found = certainty_now(replace(masks, labels=new.to(masks.labels.device)))
@@ -350,9 +350,9 @@ class Pass:
         return labels, {object_id: found.get(object_id, gone) for object_id in written}
 
     def _wanted(self) -> list[int]:
-        """Returns the objects to write; backwards, by default, those that have a key at the start or after it.
+        """Returns the objects to write; backwards, by default, those with a key at the start or after it.
 
-        What was tracked forwards from an earlier key then stays as it is.
+        Masks that were tracked forwards from an earlier key then stay as they are.
         """
         marked = {object_id for _, object_id in self.state.keys}
         wanted = [i for i in self.state.objects if i in marked and (self.objects is None or i in self.objects)]
@@ -361,7 +361,7 @@ class Pass:
         return wanted
 
     def _is_met(self, object_id: int, frame: int) -> bool:
-        """Returns whether the pass has an object's key at this frame or behind it: before that, it may not be there."""
+        """Returns whether the pass has met a key of an object by this frame: before, it may not be in the video."""
         step = self.report.step
         behind = [at for at, i in self.state.keys if i == object_id and step * at <= step * frame]
         return bool(behind) or not any(step * at <= step * self.report.start for at, _ in self.state.keys)

@@ -1,4 +1,4 @@
-"""The addresses of the studio. Masks and pictures go as bytes, everything else as JSON."""
+"""The HTTP API of the studio. Masks and pictures are sent as bytes, everything else as JSON."""
 
 import asyncio
 import contextlib
@@ -32,10 +32,10 @@ MAX_JSON = 2**20
 
 
 class Api:
-    """What the page asks for.
+    """Handlers for the requests of the page.
 
     Args:
-        workspace: of all projects.
+        workspace: the workspace with all projects.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -43,7 +43,7 @@ class Api:
         self._desks: dict[str, Desk] = {}
 
     def app(self) -> Starlette:
-        """Returns the application, without its guard."""
+        """Returns the application, without `Guard`."""
         get, post = ["GET"], ["POST"]
         one = "/api/projects/{name}"
         routes = [
@@ -68,17 +68,17 @@ class Api:
             Route(f"{one}/export", self.export, methods=post),
             WebSocketRoute(f"{one}/events", self.events),
         ]
-        # Whatever else goes wrong, Starlette answers with 500 and no detail, and logs it.
+        # For any other error, Starlette answers with 500 without details, and logs it.
         return Starlette(routes=routes, exception_handlers={mm.MnemaskError: refused})
 
     def desk(self, name: str) -> Desk:
-        """Returns a project with its pages, opened when first asked for."""
+        """Returns a project with its pages, opened on first use."""
         project = self._workspace.project(name)
         notes = filter(None, [self._workspace.notes.get(name)])
         return self._desks.setdefault(name, Desk(name, project, [*notes]))
 
     def close(self) -> None:
-        """Ends all jobs and closes all projects."""
+        """Stops all jobs and closes all projects."""
         for desk in self._desks.values():
             desk.stop()
         self._workspace.close()
@@ -130,11 +130,11 @@ class Api:
         return FileResponse(path, filename=path.name)
 
     def zipped(self, request: Request) -> Response:
-        """Returns an export as one file, made while it is sent."""
+        """Returns an export as one zip file, created while it is sent."""
         desk = self._desk(request)
         folder = exported(desk.exports, request.path_params["export"])
         if not folder.is_dir():
-            raise mm.InputError(f"{folder.name!r} is one file", "download it as it is")
+            raise mm.InputError(f"{folder.name!r} is a single file", "download it as it is")
         name = quote(f"{safe_name(desk.name)}-{folder.name}.zip")
         headers = {"content-disposition": f"attachment; filename*=utf-8''{name}"}
         return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
@@ -208,7 +208,7 @@ class Api:
 
 
 def refused(request: Request, error: Exception) -> Response:
-    """Returns what the page shows of something that cannot be done."""
+    """Returns the answer with the error that the page shows."""
     return JSONResponse({"error": str(error)}, 400)
 
 
@@ -219,14 +219,14 @@ async def _until_closed(socket: WebSocket) -> None:
 
 
 def _labels(desk: Desk, index: int) -> Response:
-    """Returns the labels of a frame, what else is known of it as a header."""
+    """Returns the labels of a frame, with the other facts about it in a header."""
     data = labels_to_bytes(desk.labels(index))
     return Response(data, headers={"x-frame": json.dumps(desk.facts(index))}, media_type="application/octet-stream")
 
 
-# Masks travel as runs: exact, small, and a few lines to read in any language.
+# Masks are sent as runs: exact, small, and read by a few lines of any language.
 # Labels of a frame: little-endian uint32 width, height, then a pair of id and length for each run, row by row.
-# A mask that the page sends: width, height, then lengths that alternate between outside and inside, outside first.
+# A mask from the page: width, height, then lengths that alternate between outside and inside, outside first.
 
 
 def labels_to_bytes(labels: Int32[Tensor, "H W"]) -> bytes:
@@ -240,7 +240,7 @@ def labels_to_bytes(labels: Int32[Tensor, "H W"]) -> bytes:
 
 
 def mask_from_bytes(data: bytes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """Returns the mask that the page sent; raises InputError for anything that is no mask of this height and width."""
+    """Returns the mask that the page sent; raises InputError for data that is not a mask of this height and width."""
     height, width = size
     try:
         values = np.frombuffer(data, "<u4").tolist()
@@ -258,8 +258,8 @@ async def _answer(function: Callable[..., Any], *values: Any) -> Response:
 async def _body(request: Request) -> bytes:
     try:
         return await request.body()
-    except ClientDisconnect:  # the guard cuts off what is too long
-        raise mm.InputError("the request is too large, or was broken off", "reload the page") from None
+    except ClientDisconnect:  # the guard cuts off bodies that are too long
+        raise mm.InputError("the request is too large, or was aborted", "reload the page") from None
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -276,12 +276,12 @@ async def _json(request: Request) -> dict[str, Any]:
 def _whole(asked: dict[str, Any], name: str) -> int:
     value = asked.get(name)
     if type(value) is not int or not 0 <= value < 2**31:
-        raise mm.InputError(f"{name} is {str(value)[:20]!r}, no whole number", "reload the page")
+        raise mm.InputError(f"{name} is {str(value)[:20]!r}, not a whole number", "reload the page")
     return value
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 10:
-        raise mm.InputError(f"{name} is {text[:20]!r}, no whole number", "reload the page")
+        raise mm.InputError(f"{name} is {text[:20]!r}, not a whole number", "reload the page")
     return int(text)

@@ -1,4 +1,4 @@
-"""From clicks and a box to the mask of an object in one frame."""
+"""Turns clicks and a box into the mask of an object in one frame."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Mask = Bool[Tensor, "H W"]
 
 
 class ColourClicks:
-    """Clicks answered by colour alone (GrabCut), for weights that have no click head."""
+    """Segments from clicks by colour alone (GrabCut), for weights without a click head."""
 
     def __init__(self, frame: mm.Frame) -> None:
         self._frame = frame
@@ -28,7 +28,7 @@ class ColourClicks:
         box: tuple[int, int, int, int] | None = None,
         previous: Mask | None = None,
     ) -> Mask:
-        """Returns what has the colours of the box or around the clicks; clicks change a previous mask nearby."""
+        """Returns the pixels with the colours of the box or near the clicks; clicks change a previous mask nearby."""
         image = self._frame.image
         found = previous.clone() if previous is not None else torch.zeros(image.shape[1:], dtype=torch.bool)
         if box is not None and (previous is None or not positive):
@@ -47,7 +47,7 @@ class ColourClicks:
 
 
 def open_clicks(model: STCN, frame: mm.Frame, short_side: int) -> ClickSession | ColourClicks:
-    """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
+    """Returns a click session for a frame: a network if there is one for these weights, otherwise colours."""
     try:
         return ClickSegmenter(model, short_side=short_side).open(frame)
     except CheckpointError:  # the head belongs to other weights

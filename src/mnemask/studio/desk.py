@@ -1,4 +1,4 @@
-"""One open project as the page sees it: its state as JSON, clicks that make keys, and what runs in the background."""
+"""One open project as the page sees it: its state as JSON, clicks that make keys, and background jobs."""
 
 import threading
 from collections import OrderedDict
@@ -31,25 +31,25 @@ from mnemask.studio.exports import (
 )
 from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
 
-APART = 5  # frames from one doubtful stretch to the next; nearer ones are one
+APART = 5  # frames from one doubtful stretch to the next; closer ones are merged
 MOST_PEAKS = 200
-_PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
+_PICTURES = 64 * 2**20  # bytes of encoded frames in the cache
 MAX_POINTS = 100
 Spots = list[Point]
 Box = tuple[int, int, int, int]
 
 
 class _StoppedError(Exception):
-    """Someone stopped an export, or did something that it has to make way for."""
+    """An export was stopped by the user, or by a change of the masks."""
 
 
 class Desk:
-    """A project with its pages.
+    """An open project and its pages.
 
     Args:
-        name: of the project.
-        project: that is open.
-        notes: what is to be said of it besides what its video says.
+        name: the project's name.
+        project: the open project.
+        notes: messages for the user, in addition to those about the video.
     """
 
     def __init__(self, name: str, project: mm.Project, notes: Sequence[str] = ()) -> None:
@@ -63,7 +63,7 @@ class Desk:
         self._looked_away = threading.Event()
 
     def state(self) -> dict[str, Any]:
-        """Returns what the page shows, but for pictures and masks."""
+        """Returns everything that the page shows except pictures and masks."""
         project = self.project
         undo, redo = project.can()
         height, width = project.frames.size
@@ -87,13 +87,13 @@ class Desk:
         }
 
     def changed(self) -> dict[str, Any]:
-        """Returns the state, and tells it to all pages."""
+        """Returns the state, and sends it to all pages."""
         state = self.state()
         self.listeners.tell(state)
         return state
 
     def act(self, action: Mapping[str, Any]) -> dict[str, Any]:
-        """Does one of the page's actions and returns the state, with what was undone or redone as "turned"."""
+        """Performs one of the page's actions and returns the state, with the undone or redone action as "turned"."""
         project, kind = self.project, action.get("do")
         values = {name: value for name, value in action.items() if name != "do"}
         simple: dict[str, Callable[..., Any]] = {
@@ -118,11 +118,11 @@ class Desk:
             self._make_way(kind, values)
             done = simple[kind](**values)
         except TypeError as error:
-            raise mm.InputError(f"action {kind} does not fit ({error})", "reload the page") from error
+            raise mm.InputError(f"action {kind} has invalid arguments ({error})", "reload the page") from error
         return {**self.changed(), **({"turned": done} if kind in ("undo", "redo") else {})}
 
     def picture(self, index: int, height: int) -> bytes:
-        """Returns a frame as JPEG, at most so many pixels high."""
+        """Returns a frame as JPEG, at most `height` pixels high."""
         key = (index, height)
         with self._lock:
             if key in self._pictures:
@@ -140,7 +140,7 @@ class Desk:
         return data
 
     def labels(self, index: int, without: Sequence[int] = ()) -> Labels:
-        """Returns the labels of a frame, marks whose files are lost left out: in the page they can be made again."""
+        """Returns the labels of a frame without keys with lost files, so that the user can mark these again."""
         project = self.project
         return project.labels(index, without={*without, *project.lost_keys(index)})
 
@@ -155,14 +155,14 @@ class Desk:
         }
 
     def look(self, index: int, spot: Point | None) -> UInt8[np.ndarray, "h w 3"]:
-        """Returns what is remembered before a frame, or why a pixel of it is labelled so, until something else is done.
+        """Returns a picture of the memory before a frame, or of the tokens that a pixel was read from.
 
         Args:
-            index: of the frame.
-            spot: x and y of the pixel; None for what is remembered.
+            index: the frame's number.
+            spot: x and y of the pixel; None for the memory.
 
         Raises:
-            InputError: nothing is remembered there, or something else was done.
+            InputError: the memory is empty there, or another action of the user stopped it.
         """
         self._looked_away.set()
         self._looked_away = away = threading.Event()
@@ -171,15 +171,15 @@ class Desk:
         return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
-        """Looks at a frame before it is clicked, so that the first click is as fast as the others."""
+        """Prepares a frame before it is clicked, so that the first click is as fast as the others."""
         if not (self._job and self._job.running):
             with self._clicking:
                 self._clicks(index)
 
     def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
-        """Sets the key of an object from the clicks so far: each x, y and whether it is on the object.
+        """Sets the key of an object from all its clicks: each is x, y and whether it is on the object.
 
-        With no clicks left, the key is again what it was before the first one.
+        With no clicks left, the key from before the first one is restored.
 
         Raises:
             InputError: the frame was accepted, or the clicks find nothing.
@@ -201,21 +201,21 @@ class Desk:
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
-        """Sets the key of an object to a mask that was drawn."""
+        """Sets the key of an object to a drawn mask."""
         self.project.check_changeable(index)
         self.stop()
         self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
         return self.changed()
 
     def track(self, start: int, direction: str, to: Any, objects: list[int] | None) -> None:
-        """Begins to track, forwards, backwards or both ways."""
+        """Starts tracking forwards, backwards or both ways."""
         if direction not in ("forward", "backward", "both"):
             raise mm.InputError(f"direction {direction[:20]!r} is unknown", "choose forward, backward or both")
         self._pause()
         self._begin("track", lambda job: self._track(job, start, direction, to, objects))
 
     def export(self, name: str, options: Mapping[str, Any]) -> None:
-        """Begins to write the masks for other programs, into the project's folder; see `writing`."""
+        """Starts an export into the project's folder; see `writing`."""
         write = writing(name, options)
         self.project.check_folder()
         if not self.project.state.objects:
@@ -224,13 +224,13 @@ class Desk:
         self._begin("export", lambda job: self._export(job, name, write))
 
     def stop(self) -> None:
-        """Ends what is running; what tracking has done so far stays, and nothing of an export."""
+        """Stops what is running; frames tracked so far are kept, an unfinished export is not."""
         self._looked_away.set()
         if self._job is not None:
             self._job.end()
 
     def rest(self) -> None:
-        """Lets go of what only makes an open page faster, where there is none: many videos may be open in a day."""
+        """Frees the caches if no page is open: many videos may be opened in a day."""
         if self.listeners.any or (self._job is not None and self._job.running):
             return
         with self._clicking, self._lock:
@@ -239,7 +239,7 @@ class Desk:
         self.project.frames.forget()
 
     def timeline(self, bins: int) -> dict[str, Any]:
-        """Returns, in so many bins of frames, what is tracked, how doubtful each object is, and frames to look at."""
+        """Returns what is tracked and how doubtful each object is, per bin of frames, and the frames to check."""
         project = self.project
         count = project.num_frames
         bins = max(1, min(bins, count, 4000))
@@ -265,16 +265,16 @@ class Desk:
 
     @property
     def exports(self) -> Path:
-        """The folder that exports go into."""
+        """The folder for exports."""
         return self.project.folder / EXPORTS
 
     def _clicked(
         self, index: int, object_id: int, how: Mapping[str, Any], positive: Spots, negative: Spots, box: Box | None
     ) -> Mask:
-        """Returns the mask that clicks make of what is shown of an object in a frame.
+        """Returns the mask that results from clicks on the shown mask of an object in a frame.
 
-        Where a click was taken back, it is the mask of before it was made, or what the others make of the mask of
-        before all of them.
+        After a click was removed, it is the mask from before that click, or what the remaining clicks make of the mask
+        from before all of them.
         """
         project, shown = self.project, self.labels(index) == object_id
         key = project.state.keys.get((index, object_id))
@@ -287,7 +287,7 @@ class Desk:
             shown = self.labels(index, [object_id]) == object_id if painted is None else painted[0]
         previous = shown if bool(shown.any()) else None
         if not positive and box is None and previous is None:
-            raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
+            raise mm.InputError("the first click must be on the object", "negative clicks only remove parts of a mask")
         mask = self._clicks(index).mask(positive, negative, box, previous)
         if not bool(mask.any()):
             if how["points"] and not how["points"][-1][2]:
@@ -300,7 +300,7 @@ class Desk:
         return mask
 
     def _unclick(self, index: int, object_id: int) -> None:
-        """Brings back the key that was not made by clicks, or clears it where there was none."""
+        """Restores the last key that was not made by clicks, or clears the key if there was none."""
         drawn = self.project.earlier_key(index, object_id, lambda its: its.get("tool") != "click")
         if drawn is None:
             self.project.clear_key(index, object_id)
@@ -321,22 +321,22 @@ class Desk:
         return shown
 
     def _accept(self, first: int, last: int) -> None:
-        """Accepts the frames of a run that are tracked or marked; raises InputError where there is none left."""
+        """Accepts the tracked or marked frames of a run; raises InputError if none is left to accept."""
         project, shown = self.project, self._shown()
         if not 0 <= first <= last < len(shown):
-            project.accept(first, last)  # which says what is wrong
+            project.accept(first, last)  # raises the error
         for begin, end in project.state.accepted:
             shown[begin : end + 1] = False
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
         if not wanted:
             raise mm.InputError(
-                f"no frame from {first} to {last} is tracked or marked, and not accepted yet", "track it first"
+                f"no tracked or marked frame from {first} to {last} is left to accept", "track the others first"
             )
         for run in runs_of(wanted, len(wanted)):
             project.accept(run.start, run.stop - 1)
 
     def _make_way(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Ends what an action of the page cannot go along with: tracking, and an export of masks that it changes."""
+        """Stops the jobs that conflict with an action: tracking, and, if the action changes masks, an export."""
         state, place = self.project.state, (values.get("frame", -1), values.get("object_id"))
         undo, redo = self.project.can()
         changes = {
@@ -351,7 +351,7 @@ class Desk:
             self._pause()
 
     def _pause(self) -> None:
-        """Ends tracking, but no export."""
+        """Stops tracking, but not an export."""
         self._looked_away.set()
         if self._job is not None and self._job.kind == "track":
             self._job.end()
@@ -360,7 +360,7 @@ class Desk:
         with self._lock:
             if self._job is not None and self._job.running:
                 running = "an export" if self._job.kind == "export" else "tracking"
-                raise mm.InputError(f"{running} is under way already", "wait for it, or stop it first")
+                raise mm.InputError(f"{running} is already running", "wait for it, or stop it first")
             self._job = Job(kind, work, self.listeners).start()
 
     def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
@@ -382,7 +382,7 @@ class Desk:
                         report = self.project.track(
                             start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame
                         )
-                    except NoFrameLeftError as error:  # on this side; there may be some on the other
+                    except NoFrameLeftError as error:  # in this direction; there may be one in the other
                         nothing = error
                     else:
                         result = {**_progress(report), "complete": report.complete}
@@ -400,7 +400,7 @@ class Desk:
             if job.stop():
                 raise _StoppedError
 
-        unfinished = folder / UNFINISHED  # half an export would be taken for a whole one
+        unfinished = folder / UNFINISHED  # a partial export could be mistaken for a complete one
         try:
             with warnings_heard() as warnings:
                 write(self.project, unfinished, on_frame)
@@ -412,7 +412,7 @@ class Desk:
             if isinstance(error, _StoppedError):
                 return {"stopped": True}
             if isinstance(error, OutputError):
-                raise OutputError(error.problem, "nothing of it was kept, so make room and export again") from error
+                raise OutputError(error.problem, "nothing was kept, so make room and export again") from error
             raise
         files = list(files_of(done))
         self.listeners.tell({**self.state(), "job": None})
@@ -445,30 +445,30 @@ def _progress(report: PassReport) -> Event:
 def _asked(
     points: list[list[float]], box: list[float] | None, size: tuple[int, int]
 ) -> tuple[Spots, Spots, Box | None]:
-    """Returns the clicks on the object, those beside it, and the box, as far as they are in the picture."""
+    """Returns the clicks on the object, those off it, and the box, clipped to the picture."""
     height, width = size
     if not isinstance(points, list) or len(points) > MAX_POINTS:
         raise mm.InputError(f"points are not a list of up to {MAX_POINTS} clicks", "reload the page")
     on_object: tuple[Spots, Spots] = [], []
     for point in points:
         if not isinstance(point, list) or len(point) != 3 or not all(isinstance(v, int | float) for v in point):
-            raise mm.InputError("a click is not x, y and whether it is on the object", "reload the page")
+            raise mm.InputError("a click must be x, y and whether it is on the object", "reload the page")
         x, y, on = point
         if not (0 <= x < width and 0 <= y < height):
-            raise mm.InputError(f"click {x:g},{y:g} lies outside the picture of {width}x{height}", "click inside")
+            raise mm.InputError(f"click {x:g},{y:g} is outside the picture of {width}x{height}", "click inside")
         on_object[not on].append((int(x), int(y)))
     return *on_object, None if box is None else _box(box, width, height)
 
 
 def _box(box: list[float], width: int, height: int) -> Box:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in box):
-        raise mm.InputError("a box is not x, y, width and height", "reload the page")
+        raise mm.InputError("a box must be x, y, width and height", "reload the page")
     x, y = max(0, int(box[0])), max(0, int(box[1]))
     return x, y, min(int(box[0] + box[2]), width) - x, min(int(box[1] + box[3]), height) - y
 
 
 def _peaks(worst: Float[np.ndarray, " T"]) -> list[int]:
-    """Returns the most doubtful frame of each doubtful stretch, of the `MOST_PEAKS` worst, in order of time."""
+    """Returns the most doubtful frame of each of the `MOST_PEAKS` worst doubtful stretches, in order of time."""
     doubtful = np.flatnonzero(worst >= DOUBTFUL)
     if not len(doubtful):
         return []

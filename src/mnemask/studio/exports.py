@@ -1,4 +1,4 @@
-"""What can be exported, and what was: as files to download, one by one or as one zip that is made as it is sent."""
+"""The export formats, and finished exports: files to download one by one, or as a zip created while it is sent."""
 
 import shutil
 import zipfile
@@ -14,7 +14,7 @@ from mnemask.project import export_project
 
 Write = Callable[[mm.Project, Path, Callable[[int], None]], object]
 
-# What people call the formats and what they are for; one that is new and not here is offered under its own name.
+# Titles and purposes of the formats; a format that is not listed here is offered under its own name.
 _VIDEO, _LABELS, _DATA = "Video for editors", "Labels", "Masks and data"
 _WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     _VIDEO: {
@@ -28,10 +28,10 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     _LABELS: {
         "coco": ("COCO", "one JSON: run lengths, classes, track ids"),
         "coco-polygons": ("COCO polygons", "the same with outlines"),
-        "yolo": ("YOLO segments", "a text of outlines for each frame"),
+        "yolo": ("YOLO segments", "a text file of outlines for each frame"),
         "cvat": ("CVAT images", "masks, each frame on its own"),
         "cvat-video": ("CVAT video", "a track of outlines for each object"),
-        "cvat-masks": ("CVAT masks", "pictures as Pascal VOC has them"),
+        "cvat-masks": ("CVAT masks", "pictures in the layout of Pascal VOC"),
         "label-studio": ("Label Studio", "tasks with brush regions"),
         "labelme": ("labelme", "a JSON for each frame"),
         "davis": ("DAVIS 2017", "indexed PNG in the data set's folders"),
@@ -43,29 +43,29 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "png": ("PNG masks", "an indexed picture for each frame"),
         "ffv1": ("FFV1 video", "one lossless video of object ids"),
         "npz": ("NumPy", "masks.npz: labels, ids, names"),
-        "zarr": ("Zarr", "the same in pieces of a frame"),
+        "zarr": ("Zarr", "the same in chunks of one frame"),
         "table": ("Table", "CSV and Parquet: area, box, centre, doubt"),
-        "parquet": ("Parquet masks", "run lengths, a file an hour"),
-        "rle": ("Run lengths", "masks.json, as mnemask segment writes it"),
+        "parquet": ("Parquet masks", "run lengths, a file per hour"),
+        "rle": ("Run lengths", "masks.json, as from mnemask segment"),
     },
 }
 _EDGES: Mapping[str, Any] = {"smooth": int, "largest": bool, "fill_holes": int, "grow": int, "feather": float}
 _OUTLINES = ("coco-polygons", "yolo", "cvat-video")
 
 EXPORTS = "exports"
-"""The folder of a project's exports, in that of the project."""
+"""The name of the exports folder in a project's folder."""
 
 UNFINISHED = ".unfinished"
-"""The name of an export until it is whole."""
+"""The name of an export until it is complete."""
 
 _MOST_MAIN = 4  # files
 _MOST_OFF = 100  # pixels
-_PART = 2**20  # bytes that are read at once
+_PART = 2**20  # bytes to read at once
 SMALLER = (".json", ".txt", ".csv", ".xml")  # masks and videos are compressed already
 
 
 def offered() -> list[dict[str, Any]]:
-    """Returns all formats in the order in which they are shown: name, group, title, about, and which options it has."""
+    """Returns all formats in the order in which they are shown: name, group, title, about and options of each."""
     known = {name: (group, *words) for group, formats in _WORDS.items() for name, words in formats.items()}
     shown = []
     for name in sorted({**MASK_FORMATS, **EXPORT_FORMATS}, key=lambda name: [*known, name].index(name)):
@@ -80,15 +80,15 @@ def offered() -> list[dict[str, Any]]:
 
 
 def writing(name: str, options: Mapping[str, Any]) -> Write:
-    """Returns what writes a project into a new folder.
+    """Returns a function that writes a project to a new folder in a format.
 
     Args:
-        name: of a format that is offered.
-        options: `pictures` (whether the frames are put beside labels), `tolerance` of outlines in pixels; for videos
-            the fields of `Edges`, `background` as "#rrggbb", and the id of the object that is `only` shown.
+        name: the name of an offered format.
+        options: `pictures` (whether to add the frames to labels), `tolerance` of outlines in pixels; for videos the
+            fields of `Edges`, `background` as "#rrggbb", and `only`, the id of the one object to show.
 
     Raises:
-        InputError: there is no such format, or an option is impossible.
+        InputError: there is no such format, or an option is invalid.
     """
     if name not in EXPORT_FORMATS and name not in MASK_FORMATS:
         known = ", ".join(each["name"] for each in offered())
@@ -102,7 +102,7 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, mm.MnemaskError):
             raise
-        raise mm.InputError(f"an option of the export is impossible ({error})", "reload the page") from error
+        raise mm.InputError(f"an option of the export is invalid ({error})", "reload the page") from error
     if not 0 <= tolerance <= _MOST_OFF:
         raise mm.InputError(f"the tolerance of outlines is {tolerance:g} pixels", f"give 0 to {_MOST_OFF}")
     if name in EXPORT_FORMATS:
@@ -118,7 +118,7 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
 
 
 def exported(folder: Path, name: str) -> Path:
-    """Returns a file or folder below a folder of exports; raises InputError where there is none of this name."""
+    """Returns a file or folder below a folder of exports; raises InputError if there is none of this name."""
     try:
         path = (folder / name).resolve(strict=True)
         inside = folder.resolve() in path.parents
@@ -136,7 +136,7 @@ def exports_in(folder: Path) -> list[str]:
 
 
 def main_files(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Returns those of an export's files that one would open: the only one, or those that lie above the others."""
+    """Returns the files of an export to open first: the only one, or those at its top level if they are few."""
     top = [path for path in files if path.parent == folder]
     return list(files) if len(files) == 1 else top if len(top) <= _MOST_MAIN else []
 
@@ -147,8 +147,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yields the files below a folder, those of each folder in the order of their names."""
-    for name in sorted(path.name for path in folder.iterdir()):  # not paths: an hour of masks is 90,000 of them
+    """Yields the files below a folder, those of each folder sorted by name."""
+    for name in sorted(path.name for path in folder.iterdir()):  # not paths: an hour has 90,000 masks
         path = folder / name
         if path.is_symlink():
             continue
@@ -159,9 +159,9 @@ def files_of(folder: Path) -> Iterator[Path]:
 
 
 def zipped(folder: Path) -> Iterator[bytes]:
-    """Yields the bytes of a zip with all files of a folder, below its name.
+    """Yields the bytes of a zip with all files of a folder, below the folder's name.
 
-    Nothing but one part of a file is held, besides a line of the zip's directory for each file.
+    Only one part of a file is in memory at a time, and one entry of the zip's directory for each file.
     """
     sent = _Sent()
     with zipfile.ZipFile(sent, "w") as archive:
@@ -178,24 +178,24 @@ def zipped(folder: Path) -> Iterator[bytes]:
 
 
 class _Sent:
-    """A file that is written to once and cannot be read or sought: what a zip is written into as it is sent."""
+    """A write-only file without seeking, which a zip is written to while it is sent."""
 
     def __init__(self) -> None:
         self._parts = bytearray()
 
     def write(self, part: bytes, /) -> int:
-        """Takes bytes in."""
+        """Appends bytes to the buffer."""
         self._parts += part
         return len(part)
 
     def flush(self) -> None:
-        """Does nothing: what was written is sent when it is taken."""
+        """Does nothing: written bytes are sent by `taken`."""
 
     def close(self) -> None:
-        """Does nothing: there is nothing to let go of."""
+        """Does nothing: there is nothing to release."""
 
     def taken(self, least: int = 1) -> Iterator[bytes]:
-        """Yields what was written since as one part, if it is that many bytes."""
+        """Yields the bytes written since the last call as one part, if they are at least `least`."""
         if len(self._parts) >= least:
             yield bytes(self._parts)
             self._parts.clear()

@@ -1,4 +1,4 @@
-"""What runs in the background, and who is told of it."""
+"""Background jobs, and the pages that are notified of their progress."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 _EVERY = 0.05  # seconds between two events of one job
-_MOST_WAITING = 256  # events for a page that does not listen
+_MOST_WAITING = 256  # events for a page that does not read them
 
 
 class Listeners:
@@ -32,7 +32,7 @@ class Listeners:
         return queue
 
     def leave(self, queue: asyncio.Queue[Event]) -> None:
-        """Ends a queue."""
+        """Removes a queue."""
         with self._lock:
             self._queues.pop(queue, None)
 
@@ -42,18 +42,18 @@ class Listeners:
         return bool(self._queues)
 
     def tell(self, event: Event) -> None:
-        """Tells all pages, from any thread; a page that does not listen misses the oldest."""
+        """Sends an event to all pages, from any thread; a page that does not read them loses the oldest."""
         with self._lock:
             for queue, loop in list(self._queues.items()):
                 try:
                     loop.call_soon_threadsafe(_put, queue, event)
-                except RuntimeError:  # the loop is closed: the server stops
+                except RuntimeError:  # the loop is closed: the server is stopping
                     self._queues.pop(queue, None)
 
 
 def _put(queue: asyncio.Queue[Event], event: Event) -> None:
     if queue.full():
-        queue.get_nowait()  # the oldest: the newest says how things stand
+        queue.get_nowait()  # the oldest: the newest event has the current state
     queue.put_nowait(event)
 
 
@@ -65,7 +65,7 @@ class _Heard(logging.Handler):
         self._thread, self.sentences = threading.get_ident(), list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes a record."""
+        """Stores the message of a record."""
         said = record.getMessage()
         if record.thread == self._thread and said not in self.sentences:
             self.sentences.append(said)
@@ -73,7 +73,7 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def warnings_heard() -> Iterator[list[str]]:
-    """Yields a list that fills with what this thread warns of within the block."""
+    """Yields a list that collects the warnings that this thread logs within the block."""
     heard, logger = _Heard(), logging.getLogger("mnemask")
     logger.addHandler(heard)
     try:
@@ -83,12 +83,12 @@ def warnings_heard() -> Iterator[list[str]]:
 
 
 class Job:
-    """One thing that runs in a thread for one project, such as a pass of tracking or an export.
+    """A job that runs in a thread for one project, such as a tracking pass or an export.
 
     Args:
         kind: "track" or "export".
-        work: what to do; it is given the job, asks `stop` and calls `tell`.
-        listeners: who is told.
+        work: the function to run; it gets the job, checks `stop` and calls `tell`.
+        listeners: the pages to notify.
     """
 
     def __init__(self, kind: str, work: Callable[["Job"], Event], listeners: Listeners) -> None:
@@ -98,28 +98,28 @@ class Job:
         self._thread = threading.Thread(target=self._run, name=f"studio-{kind}", daemon=True)
 
     def start(self) -> "Job":
-        """Begins, and returns itself."""
+        """Starts the thread and returns the job."""
         self._listeners.tell(self.latest)
         self._thread.start()
         return self
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended, or not yet said so."""
+        """Whether the job has not ended yet, and has not reported its end."""
         return self._thread.is_alive() and self.latest["running"]
 
     def stop(self) -> bool:
-        """Returns whether the job was asked to end."""
+        """Returns whether the job was asked to stop."""
         return self._stop.is_set()
 
     def end(self, timeout: float = 60.0) -> None:
-        """Asks the job to end and waits for it."""
+        """Asks the job to stop and waits for it."""
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
     def tell(self, event: Event) -> None:
-        """Tells the pages how far it is, not more often than they can show."""
+        """Sends progress to the pages, no more often than every `_EVERY` seconds."""
         self.latest = {"type": "job", "kind": self.kind, "running": True, **event}
         now = time.monotonic()
         if now - self._told >= _EVERY:
@@ -133,6 +133,6 @@ class Job:
             result = {"error": str(error)}
         except Exception:
             log.exception("a job of the studio failed")
-            result = {"error": "an internal error; the terminal tells more"}
+            result = {"error": "internal error; see the terminal for details"}
         self.latest = {**self.latest, **result, "running": False}
         self._listeners.tell(self.latest)

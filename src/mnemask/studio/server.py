@@ -1,11 +1,11 @@
 """The studio's server: one process, one user, one address.
 
-Who may talk to it is whoever holds the token, from the studio's own page, under the studio's own name.
+Only requests with the token, from the studio's own page and to the studio's own host name, are answered.
 
-* A web page elsewhere cannot read answers (same-origin policy) nor send anything that changes something: `Origin` must
-  be the studio's own, and the cookie is SameSite=Strict.
-* A page whose name is made to point to 127.0.0.1 (DNS rebinding) is refused by its `Host`.
-* Another user of the machine is refused for lack of the token.
+* Other web pages cannot read answers (same-origin policy), nor send requests that change anything: `Origin` must be the
+  studio's own, and the cookie is SameSite=Strict.
+* A page that points its own host name to 127.0.0.1 (DNS rebinding) is refused by its `Host`.
+* Another user of the machine does not have the token.
 """
 
 import hmac
@@ -52,21 +52,21 @@ def serve(
     port: int | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serves the studio until it is stopped (Ctrl-C, or SIGTERM, which is raised as Ctrl-C is).
+    """Serves the studio until it is stopped with Ctrl-C or SIGTERM, which is handled in the same way.
 
     Args:
-        workspace: of the projects.
-        host: the address to listen on; anything but the loopback address lets others on the network in who have the
-            token.
-        port: 0 for any that is free; by default `PORT`, under which the browser knows the page's settings again, or
-            any where that is taken.
-        ready: is called with the address to open, the token in it, when the server listens.
+        workspace: the workspace with the projects.
+        host: the address to listen on; other than on the loopback address, anyone on the network with the token is let
+            in.
+        port: 0 for any free one; by default `PORT`, under which the browser keeps the page's settings, or any free one
+            if that is taken.
+        ready: called with the address to open, including the token, when the server listens.
 
     Raises:
-        OSError: the port is taken, or the address is not this machine's.
+        OSError: the port is taken, or this machine does not have the address.
     """
     token = secrets.token_urlsafe(24)
-    with _listening(host, port) as listening:  # so that whoever is told the address may come at once
+    with _listening(host, port) as listening:  # listens before `ready` passes the address on
         port = listening.getsockname()[1]
         names = frozenset(LOOPBACK) if host in LOOPBACK else frozenset({*LOOPBACK, "*", host, socket.gethostname()})
         with closing(Api(workspace)) as api, _ended_as_by_ctrl_c():
@@ -86,10 +86,10 @@ def serve(
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    """Returns a socket that listens on a port; None is for `PORT`, or any if that is taken."""
+    """Returns a socket that listens on a port; None stands for `PORT`, or any free one if that is taken."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # where it would let two studios have one port
+        if os.name != "nt":  # there it would let two studios share a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, PORT if port is None else port))
         listening.listen()
@@ -103,7 +103,7 @@ def _listening(host: str, port: int | None) -> socket.socket:
 
 @contextmanager
 def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Within it, SIGTERM lets everything be closed, as SIGINT does: uvicorn raises either again when it has ended."""
+    """Within it, SIGTERM closes everything as SIGINT does: uvicorn raises either again when it has ended."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -112,22 +112,22 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
 
 
 class Guard:
-    """Lets requests through to `app` that come from the studio's own page.
+    """Middleware that passes only requests from the studio's own page to `app`.
 
     Args:
-        app: what answers them.
-        token: what must be known.
-        port: the studio's.
-        hosts: names under which it is reached; with "*" any address, but still no other name.
+        app: the application.
+        token: the token that requests must have.
+        port: the studio's port.
+        hosts: host names under which it is reached; "*" adds all IP addresses, but no other names.
     """
 
     def __init__(self, app: ASGIApp, token: str, port: int, hosts: frozenset[str]) -> None:
         self._app, self._token, self._port = app, token, port
-        self._hosts = frozenset(map(str.lower, hosts))  # as browsers say them
-        self._cookie = f"mnemask-studio-{port}"  # cookies of one host are shared by its ports
+        self._hosts = frozenset(map(str.lower, hosts))  # as browsers send them
+        self._cookie = f"mnemask-studio-{port}"  # all ports of a host share its cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or lets it through."""
+        """Refuses a request, or passes it on."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -141,14 +141,14 @@ class Guard:
             await answer(scope, receive, _with_headers(send))
 
     def _answer(self, scope: Scope) -> Response | None:
-        """Returns the refusal, or the way in with a token; None where the request may go on."""
+        """Returns a refusal, or the redirect that sets the cookie; None if the request may pass."""
         headers = Headers(scope=scope)
         if not self._is_own_host(headers.get("host", "")):
             return PlainTextResponse("This is not the address of the studio.", 421)
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
         origin = headers.get("origin")
         if (changes or origin is not None) and origin != f"http://{headers.get('host')}":
-            return PlainTextResponse("Only the studio's own page may ask for this.", 403)
+            return PlainTextResponse("Only the studio's own page may request this.", 403)
         if int(headers.get("content-length") or 0) > MAX_BODY:
             return PlainTextResponse("Too large.", 413)
         if self._is_known(_cookie_of(headers, self._cookie)):
@@ -158,7 +158,7 @@ class Guard:
             into = RedirectResponse("/", 303)
             into.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
             return into
-        return PlainTextResponse("Open the address that `mnemask studio` printed: it holds the token.", 403)
+        return PlainTextResponse("Open the address that `mnemask studio` printed: it contains the token.", 403)
 
     def _is_known(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())
@@ -175,13 +175,13 @@ class Guard:
 
 
 class _Limited:
-    """A request's body, refused when it is longer than it may be, whatever its header says."""
+    """The body of a request, cut off above `MAX_BODY` bytes, whatever its header says."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._left = receive, MAX_BODY
 
     async def __call__(self) -> Message:
-        """Returns the next part."""
+        """Returns the next part of the body."""
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:

@@ -1,4 +1,4 @@
-"""The folder of projects, and the only other folders that the studio may look into."""
+"""The folder of projects, and the only other folders that the studio may read."""
 
 import logging
 import threading
@@ -19,20 +19,20 @@ from mnemask.studio.exports import EXPORTS, remove_unfinished
 
 log = logging.getLogger(__name__)
 
-MOST_ENTRIES = 2000  # of a folder that are listed
+MOST_ENTRIES = 2000  # listed per folder
 
 
 class Workspace:
-    """Projects by name, opened when they are asked for and kept open.
+    """The projects by name, opened on first use and kept open.
 
     Args:
-        folder: in which each project has a folder of its own.
+        folder: the folder with one subfolder per project.
         roots: the folders below which videos may be opened.
         model: the network that `settings` names, shared by all projects made with it; by default each loads its own.
-        settings: of new projects.
+        settings: the settings of new projects.
 
     Attributes:
-        notes: what is to be said when a project is opened, by its name.
+        notes: messages to show when a project is opened, by its name.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Workspace:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """Returns the names of the projects that there are."""
+        """Returns the names of all projects."""
         return sorted(path.parent.name for path in self.folder.glob("*/project.json"))
 
     def allowed(self, text: str) -> Path:
@@ -63,12 +63,12 @@ class Workspace:
             )
         if not path.exists():
             raise mm.InputError(
-                f"{text[:200]!r} is not there any more", "put it back under this name, or open it where it is now"
+                f"{text[:200]!r} no longer exists", "put it back under this name, or open it at its new place"
             )
         return path
 
     def browse(self, text: str) -> dict[str, Any]:
-        """Returns what can be opened in a folder; of no folder, the roots."""
+        """Returns what can be opened in a folder; without a folder, the roots."""
         if not text:
             return {"path": "", "parent": None, "entries": [_entry(root) for root in self.roots]}
         folder = self.allowed(text)
@@ -93,7 +93,7 @@ class Workspace:
         return {"path": str(folder), "parent": parent, "entries": entries, "images": images}
 
     def open_source(self, text: str) -> str:
-        """Returns the name of the project of a video, wherever that was before; made if there is none yet."""
+        """Returns the name of a video's project, also if the video was moved; created if there is none yet."""
         source = self.allowed(text)
         with self._lock:
             sources = self._sources()
@@ -102,8 +102,8 @@ class Workspace:
                     return name
             for name, known in sources.items():
                 if not known.exists() and follow_video(self.folder / name, source):
-                    self.notes[name] = f"The video was {str(known)!r} before: its project goes on."
-                    log.warning("%s was %s before: project %s goes on", source, known, name)
+                    self.notes[name] = f"The video was {str(known)!r} before: its project is continued."
+                    log.warning("%s was %s before: continuing project %s", source, known, name)
                     return name
             stem = safe_name(source.stem if source.is_file() else source.name)
             taken = {path.name for path in self.folder.iterdir()}
@@ -113,8 +113,8 @@ class Workspace:
             return name
 
     def project(self, name: str) -> mm.Project:
-        """Returns an open project; raises InputError where there is none, or its video may not be opened."""
-        found = self._open.get(name)  # without the lock: a long video may be listed under it
+        """Returns a project, opened if necessary; raises InputError if there is none or its video may not be opened."""
+        found = self._open.get(name)  # without the lock, which may be held while a long video is indexed
         if found is not None:
             return found
         with self._lock:
@@ -128,19 +128,19 @@ class Workspace:
             return self._open[name]
 
     def _network(self, name: str) -> STCN | None:
-        """Returns the network that is shared if it is the one of a project; None: the project loads its own."""
+        """Returns the shared network if it is the one of a project; None if the project is to load its own."""
         settings = folded(read_journal(self.folder / name / JOURNAL))[0].settings
         shared = self._settings.get("model", SETTINGS["model"])
         return self._model if settings.get("model") == shared else None
 
     def _sources(self) -> dict[str, Path]:
-        """Returns the videos of projects by name; a project that does not say its own is named in the log."""
+        """Returns the videos of projects by name; a project without a readable one is skipped with a warning."""
         sources = {}
         for name in self.names():
             try:
                 sources[name] = source_of(self.folder / name)
             except mm.InputError as error:
-                log.warning("a project is passed over: %s", error)
+                log.warning("a project is skipped: %s", error)
         return sources
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-// What the server is asked, and how masks travel.
+// Requests to the server, and the encoding of masks.
 
-/** Something that the server refused, in words for the user. */
+/** An error from the server, with a message for the user. */
 export class Refused extends Error {
-  /** @param {string} message @param {boolean} [unanswered] whether nobody answered at all */
+  /** @param {string} message @param {boolean} [unanswered] whether there was no answer at all */
   constructor(message, unanswered = false) { super(message); this.unanswered = unanswered; }
 }
 
@@ -60,16 +60,16 @@ export class Api {
   }
 
   /**
-   * Calls back with each event, and with null when the connection is lost; connects again by itself.
+   * Calls back with each event, and with null when the connection is lost; reconnects automatically.
    * @param {(event: State | Job | null) => void} tell
-   * @returns {() => void} what ends it
+   * @returns {() => void} a function that ends it
    */
   listen(tell) {
     let wait = 250, ended = false;
     /** @type {WebSocket | undefined} */
     let socket;
     const connect = () => {
-      if (ended) return; // while it waited to connect again
+      if (ended) return; // while it waited to reconnect
       socket = new WebSocket(`ws://${location.host}${this.base}/events`);
       socket.onopen = () => { wait = 250; };
       socket.onmessage = (message) => tell(JSON.parse(message.data));
@@ -91,13 +91,13 @@ export async function ask(path, options) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Refused("The studio does not answer. Is it still running in the terminal?", true);
+    throw new Refused("The studio is not responding. Is it still running in the terminal?", true);
   }
   if (answer.ok) return answer;
   const text = await answer.text();
   let reason = text;
   try { reason = JSON.parse(text).error; } catch { /* plain text */ }
-  throw new Refused(reason || `The studio answered ${answer.status}.`);
+  throw new Refused(reason || `The studio answered with status ${answer.status}.`);
 }
 
 /** @param {Response} answer @returns {Promise<Labels>} */

@@ -1,4 +1,4 @@
-// The studio: keeps what the server says and what the user sees the same.
+// The studio: keeps the page in sync with the server.
 
 import { Api, Refused, ask } from "./api.js";
 import { KEYS, keyName } from "./keys.js";
@@ -10,7 +10,7 @@ const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
 const HEIGHTS = [480, 720, 1080, 2160, 4320];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
-const LEAST = 12; // frames that are kept, however large
+const LEAST = 12; // the fewest frames in the cache, of any size
 
 class Studio {
   constructor() {
@@ -32,30 +32,30 @@ class Studio {
     this.shownHeight = 0;
     /** @type {Job | null} */
     this.job = null;
-    this.follows = true; // whether the view goes along with tracking
-    this.wanted = -1; // the frame to show when the one that is loading is shown
-    this.coming = 0; // the one that is loading
+    this.follows = true; // whether the view follows tracking
+    this.wanted = -1; // the frame to show after the one that is loading
+    this.coming = 0; // the frame that is loading
     this.loading = false;
-    this.led = false; // whether that one is shown because of tracking or playing, not because the user asked for it
-    this.busy = this.edits = 0; // edits under way, and all so far
+    this.led = false; // whether tracking or playing shows that frame, not the user
+    this.busy = this.edits = 0; // edits in progress, and all so far
     /** @type {number[]} */
-    this.drawnIn = []; // the frames that those under way change the masks of
-    this.starting = false; // whether an export was asked for and not yet answered
-    this.drawing = false; // whether a picture of the memory was asked for and not yet answered
-    this.sheets = 0; // pictures of the memory so far, those that nobody waits for any more among them
+    this.drawnIn = []; // the frames with masks that those in progress change
+    this.starting = false; // whether an export was requested and not yet answered
+    this.drawing = false; // whether a picture of the memory was requested and not yet answered
+    this.sheets = 0; // pictures of the memory so far, including abandoned ones
     this.unsaved = false; // whether the last edit was refused
-    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: a stroke sets the whole mark, a click or box goes onto what is there */
+    /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object: a stroke sets the whole mark, a click or box adds to it */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
-    this.held = false; // whether something waits until a stroke or a box is drawn
+    this.held = false; // whether an update waits until a stroke or a box is drawn
     /** @type {Promise<unknown> | null} */
-    this.making = null; // the object that is being made
+    this.making = null; // the object that is being created
     /** @type {Promise<unknown>} */
-    this.queue = Promise.resolve(); // edits go one after the other
+    this.queue = Promise.resolve(); // edits run one after another
     /** @type {() => void} */
     this.leave = () => {};
     this.timelineWanted = false;
-    this.timelines = this.timelineShown = 0; // how many were asked for, and which of them is shown
+    this.timelines = this.timelineShown = 0; // how many were requested, and which of them is shown
     this.shownObjects = "";
     this.shownKey = "";
     this.preparing = this.toasting = 0;
@@ -77,7 +77,7 @@ class Studio {
   async open(name) {
     const api = new Api(name);
     await this.queue;
-    this.note("Opening …", "busy"); // a long video is listed first
+    this.note("Opening …", "busy"); // a long video is indexed first
     const state = await api.state();
     this.leave();
     this.playing = this.unsaved = false;
@@ -100,7 +100,7 @@ class Studio {
     this.take(state);
     this.leave = api.listen((event) => this.hear(event));
     await this.go(this.frame);
-    if (state.job?.error) this.complain(state.job.error); // over what opening the frame said
+    if (state.job?.error) this.complain(state.job.error); // replaces messages from opening the frame
     else if (state.notes.length) this.complain(state.notes.join(" "), true);
   }
 
@@ -110,9 +110,9 @@ class Studio {
       this.job = null;
       $("speed").textContent = "";
       this.render();
-      this.note("Connection lost, trying again …", "lost");
+      this.note("Connection lost, reconnecting …", "lost");
       fetch("/api/workspace").then(({ status }) => {
-        if (status === 403) this.note("The studio was started again: open the address that it printed", "lost");
+        if (status === 403) this.note("The studio was restarted: open the address that it printed", "lost");
       }, () => {});
       return;
     }
@@ -120,14 +120,14 @@ class Studio {
     else this.takeJob(event);
   }
 
-  /** @param {State} state @param {Api | null} [api] of the video that it is of */
+  /** @param {State} state @param {Api | null} [api] of its video */
   take(state, api = this.api) {
     if (api !== this.api) return;
     const before = this.state;
     this.state = state;
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
-    for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may get the id
+    for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
     if (!this.view.objects.has(this.selected)) this.selected = state.objects.at(-1)?.id ?? 0;
     if (state.job) this.takeJob(state.job);
     const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
@@ -156,12 +156,12 @@ class Studio {
     } else {
       this.renderExport(job);
       $("speed").textContent = job.running ? `Exporting ${Math.round(100 * (job.done ?? 0) / (job.total ?? 1))} %` : "";
-      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "Your change stopped the export. Export again." : ["The export is ready: Ctrl+E.", ...(job.warnings ?? [])].join(" "), !job.stopped);
+      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "Your change stopped the export. Start it again." : ["The export is ready: Ctrl+E.", ...(job.warnings ?? [])].join(" "), !job.stopped);
     }
     this.renderBusy();
   }
 
-  /** Whether tracking came to the shown frame, or past it, between two events. @param {Job | null} before @param {Job} job */
+  /** Whether tracking reached or passed the shown frame between two events. @param {Job | null} before @param {Job} job */
   passed(before, { number, start = 0, step = 1, frame }) {
     if (frame == null) return false;
     const from = before?.number === number && before?.frame != null ? before.frame : start - step;
@@ -189,14 +189,14 @@ class Studio {
     for (const [old, picture] of this.pictures) {
       if (this.pictures.size <= most) break;
       this.pictures.delete(old);
-      picture.then((bitmap) => { if (bitmap !== this.view.picture) bitmap.close(); }, () => {}); // memory that is not the script's own
+      picture.then((bitmap) => { if (bitmap !== this.view.picture) bitmap.close(); }, () => {}); // frees memory outside the JavaScript heap
     }
     return found;
   }
 
   /**
-   * Shows a frame; of several that are asked for while one loads, only the last.
-   * @param {number} frame @param {boolean} [led] whether tracking or playing goes there, until the user does something
+   * Shows a frame; of several that are requested while one loads, only the last.
+   * @param {number} frame @param {boolean} [led] whether tracking or playing goes there; ends when the user does something
    */
   async go(frame, led = false) {
     if (!this.state || !this.api) return;
@@ -214,11 +214,11 @@ class Studio {
       this.wanted = -1;
       try {
         const coming = this.picture(next);
-        while (this.drawnIn.includes(next)) await this.queue; // its masks are read once what was drawn there is saved
+        while (this.drawnIn.includes(next)) await this.queue; // read its masks after what was drawn there is saved
         const { edits } = this, [picture, labels] = await Promise.all([coming, api.labels(next)]);
         if (api !== this.api || next !== this.coming) continue;
-        if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the frame that is shown
-        if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // what was drawn meanwhile is not in these masks
+        if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the shown frame
+        if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // these masks lack what was drawn meanwhile
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
@@ -231,22 +231,22 @@ class Studio {
       }
     }
     this.loading = false;
-    this.time.frame = this.frame; // also where the one that was wanted cannot be shown
+    this.time.frame = this.frame; // also if the requested one cannot be shown
     this.time.draw();
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
   }
 
-  /** The frame that is shown, or about to be. */
+  /** The frame that is shown or about to be shown. */
   get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
 
-  /** Loads the masks of the shown frame again. */
+  /** Reloads the masks of the shown frame. */
   refresh() { if (this.api && this.wanted < 0) this.go(this.at, this.led); }
 
   /** @param {number} frame */
   follow(frame) { if (this.follows && frame !== this.frame) this.go(frame, true); }
 
-  /** Stays in the frame that is shown: the user does something there. */
+  /** Stays at the shown frame: the user does something there. */
   stay() {
     this.follows = this.playing = false;
     if (!this.led) return;
@@ -258,7 +258,7 @@ class Studio {
   /** Goes where the user wants to look, and stays there while tracking goes on. @param {number} frame */
   seek(frame) {
     this.follows = false;
-    this.view.cancel(); // corners belong to the frame that they were set in
+    this.view.cancel(); // the corners of a polygon belong to their frame
     return this.go(frame);
   }
 
@@ -291,20 +291,20 @@ class Studio {
     const { api } = this, number = ++this.timelines;
     try {
       const data = await api.timeline(this.time.bins);
-      if (api !== this.api || number < this.timelineShown) return; // of another video, or late
+      if (api !== this.api || number < this.timelineShown) return; // of another video, or outdated
       this.timelineShown = number;
       this.time.data = data;
       this.time.draw();
       this.render();
-    } catch { /* the next change asks again */ }
+    } catch { /* the next change requests it again */ }
   }
 
   // ---- what the user does ---------------------------------------------------------------------------------------
 
   /**
-   * Does one edit after the other, shows that it is saved, and why it is not.
-   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] whose mark it sets; kept where nobody answers
-   * @param {Api | null} [api] of the video that it was made in
+   * Runs one edit after another, and shows that it is saved or why not.
+   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] the mark that it sets; kept if there is no answer
+   * @param {Api | null} [api] of its video
    */
   edit(work, drawn, api = this.api) {
     if (!api) return Promise.resolve();
@@ -313,7 +313,7 @@ class Studio {
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
     let all = work;
-    const before = () => { // what was drawn there and nobody answered is part of this, or has to be there before it
+    const before = () => { // unanswered drawing there is replaced by this edit, or has to run before it
       const kept = this.unanswered.get(mark), own = all;
       if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
       this.unanswered.delete(mark);
@@ -327,7 +327,7 @@ class Studio {
       this.sendAgain();
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
-      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays in view
+      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays visible
       else { this.unsaved = !!drawn || unanswered; this.refresh(); }
       this.complain(error);
     }).finally(() => {
@@ -339,23 +339,23 @@ class Studio {
     return done;
   }
 
-  /** Sends again what nobody answered, now that somebody does. */
+  /** Sends unanswered edits again, now that the server responds. */
   sendAgain() {
     const kept = [...this.unanswered.values()];
     this.unanswered.clear();
     for (const { work, drawn, api } of kept) this.edit(work, drawn, api);
   }
 
-  /** Whether something is not saved and not under way. */
+  /** Whether something is not saved and not being saved. */
   get lacking() { return this.unsaved || this.unanswered.size > 0; }
 
-  /** Says whether all is saved, once nothing is under way. */
+  /** Shows whether everything is saved, once no edit is in progress. */
   settle() { if (!this.busy) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
 
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
 
-  /** Takes the last action back, or does it again, and shows what that was. @param {"undo" | "redo"} which */
+  /** Undoes or redoes an action, and shows which. @param {"undo" | "redo"} which */
   turn(which) {
     return this.edit(async (api) => {
       const state = await api.act({ do: which }), { turned } = state;
@@ -364,7 +364,7 @@ class Studio {
       const id = turned.object ?? turned.id;
       if (id !== undefined && this.view.objects.has(id)) this.select(id);
       if (turned.frame !== undefined && turned.frame !== this.at) this.seek(turned.frame);
-      this.complain(`${named(turned)} ${which === "undo" ? "taken back" : "done again"}.`, true);
+      this.complain(`${which === "undo" ? "Undone" : "Redone"}: ${named(turned)}.`, true);
     });
   }
 
@@ -386,7 +386,7 @@ class Studio {
     this.markSelected();
   }
 
-  /** Shows in the lists which object is selected, without making them anew: one of its fields may be written in. */
+  /** Marks the selected object in the list without rebuilding it: the user may be typing in one of its fields. */
   markSelected() {
     for (const row of /** @type {HTMLElement[]} */ ([...$("objects").children])) {
       const on = row.dataset.id === String(this.selected);
@@ -409,7 +409,7 @@ class Studio {
     const points = [...this.view.points], frame = this.frame, box = this.keyNow()?.how.box ?? null;
     if (tap.near >= 0) points.splice(tap.near, 1);
     else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
-      this.complain("The first click must be on the object; further ones can take away.");
+      this.complain("The first click must be on the object; later ones can remove parts of it.");
       return;
     } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
     this.view.points = points;
@@ -429,7 +429,7 @@ class Studio {
   /** @param {number} frame @param {Labels} labels @param {Api} api */
   showLabels(frame, labels, api) {
     if (api !== this.api || frame !== this.frame) return;
-    if (this.busy > 1 || this.view.drawingShape) this.refresh(); // what is drawn meanwhile is not in these masks
+    if (this.busy > 1 || this.view.drawingShape) this.refresh(); // these masks lack later drawing
     else this.view.setLabels(labels);
   }
 
@@ -444,7 +444,7 @@ class Studio {
   /** Whether the masks of this frame may change. */
   workable() {
     if (!this.isAccepted()) return true;
-    this.complain("This frame was accepted, so it does not change. Press A to take that back.");
+    this.complain("This frame was accepted, so it does not change. Press A to unaccept it.");
     return false;
   }
 
@@ -499,7 +499,7 @@ class Studio {
   /** @param {number} way */
   jumpDoubt(way) {
     const frames = this.time.data?.doubtful ?? [];
-    if (!frames.length) this.complain("No doubtful frame: every mask looks sure and steady.", true);
+    if (!frames.length) this.complain("No doubtful frames: all masks look certain and stable.", true);
     this.jump(frames, way);
   }
 
@@ -516,7 +516,7 @@ class Studio {
     this.time.selected = this.selected;
     const place = `${this.frame}:${this.selected}`, same = place === this.shownKey;
     this.shownKey = place;
-    if (same && this.busy) return; // what is being clicked is newer than what the server says
+    if (same && this.busy) return; // the current clicks are newer than the server's state
     this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
   }
 
@@ -529,8 +529,8 @@ class Studio {
   /** @param {string} title @param {string} [more] */
   async sheet(title, more = "") {
     if (!this.api) return;
-    const number = ++this.sheets; // the server draws the last one that was asked for
-    this.drawing = true; // which may take a while where no state is near
+    const number = ++this.sheets; // the server draws only the last one requested
+    this.drawing = true; // may take a while if no tracker state is near
     this.note("Drawing … (Esc stops)", "busy");
     try {
       const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`), picture = await answer.blob();
@@ -545,7 +545,7 @@ class Studio {
     if (number === this.sheets) this.leaveSheet();
   }
 
-  /** Waits no longer for a picture of the memory. */
+  /** Stops waiting for a picture of the memory. */
   leaveSheet() {
     this.sheets++;
     this.drawing = false;
@@ -610,10 +610,10 @@ class Studio {
     toast.textContent = text[0].toUpperCase() + text.slice(1);
     if (!calm) toast.append(iconButton("close", "Dismiss (Esc)", () => { toast.hidden = true; }));
     toast.style.borderColor = calm ? "var(--line)" : "";
-    (document.querySelector("dialog[open]") ?? document.body).append(toast); // a dialog would lie over it
+    (document.querySelector("dialog[open]") ?? document.body).append(toast); // a dialog would cover it
     toast.hidden = false;
     clearTimeout(this.toasting);
-    if (calm) this.toasting = setTimeout(() => { toast.hidden = true; }, 6000); // an error stays: nobody may be looking
+    if (calm) this.toasting = setTimeout(() => { toast.hidden = true; }, 6000); // an error stays: the user may not be looking
   }
 
   render() {
@@ -644,24 +644,24 @@ class Studio {
   hint(state) {
     const { cross, aiming } = this.view;
     if (cross && aiming) return `${Math.round(cross[0])}, ${Math.round(cross[1])} · arrows move, ${this.pressHint()}, Esc leaves`;
-    if (this.why) return "Click the pixel that you wonder about";
+    if (this.why) return "Click on a pixel to see which tokens it was read from";
     if (this.tracking) return "Tracking: Space pauses";
     const { tool } = this.view;
-    if (tool === "polygon") return "Click corner after corner; Enter or the first corner closes it";
+    if (tool === "polygon") return "Click on the corners; Enter or the first corner closes the polygon";
     if (tool === "click" && !state.keys.length) return "Click on the object you want to cut out";
-    if (tool === "click" && state.keys.length && !state.tracked) return "Right-click takes away; when the mask fits, press T to track";
-    if (tool === "click" && this.minus) return "Clicks take away";
+    if (tool === "click" && state.keys.length && !state.tracked) return "Right-click removes; when the mask fits, press T to track";
+    if (tool === "click" && this.minus) return "Clicks remove";
     return "";
   }
 
-  /** What Enter and Space do in the picture. */
+  /** The effect of Enter and Space in the picture. */
   pressHint() {
-    if (this.why) return "Enter asks why";
+    if (this.why) return "Enter shows why";
     const { tool } = this.view;
     if (tool === "polygon") return "Space sets a corner, Enter closes";
-    if (tool === "box") return "Enter sets a corner, then the other";
+    if (tool === "box") return "Enter sets the first corner, then the opposite one";
     if (tool === "brush" || tool === "eraser") return `Enter ${tool === "brush" ? "paints" : "erases"}`;
-    return "Enter clicks on the object, Shift+Enter beside it";
+    return "Enter clicks on the object, Shift+Enter off it";
   }
 
   renderObjects() {
@@ -696,7 +696,7 @@ class Studio {
     const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
     const gone = iconButton("trash", `Delete ${object.name}`, async () => {
       await this.act({ do: "remove_object", object_id: object.id });
-      if (!this.view.objects.has(object.id)) this.complain(`${object.name} is deleted. Ctrl+Z brings it back.`, true);
+      if (!this.view.objects.has(object.id)) this.complain(`${object.name} was deleted. Ctrl+Z restores it.`, true);
     });
     row.append(color, names, eye, gone);
     return row;
@@ -720,7 +720,7 @@ class Studio {
     if (key) rows.push(["Marked by", key.how.tool ?? "API"]);
     if (!live) rows.push(["Tracked", `${state.tracked} of ${state.num_frames} frames`]);
     facts.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
-    $("accept").querySelector("span")?.replaceChildren(accepted ? "Take back" : "Accept");
+    $("accept").querySelector("span")?.replaceChildren(accepted ? "Unaccept" : "Accept");
     $("accept-to").textContent = accepted ? "The whole run" : "Up to here";
     /** @type {HTMLButtonElement} */ ($("clear")).disabled = !key || accepted;
     /** @type {HTMLButtonElement} */ ($("absent")).disabled = !this.selected || accepted;
@@ -778,7 +778,7 @@ class Studio {
     this.showOptions();
   }
 
-  /** The format that is chosen. */
+  /** The chosen format. */
   get format() {
     const chosen = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=format]:checked"));
     return this.workspace?.formats.find(({ name }) => name === chosen?.value);
@@ -804,7 +804,7 @@ class Studio {
       if (!field.reportValidity()) return;
       options[field.name || field.id] = field.type === "checkbox" ? field.checked : field.type === "color" ? field.value : Number(field.value);
     }
-    if (this.tracking) this.complain("Tracking was stopped for the export. T goes on with it.", true);
+    if (this.tracking) this.complain("Tracking was stopped for the export. Press T to continue it.", true);
     $("export-result").textContent = "Starting …";
     this.starting = true;
     this.renderBusy();
@@ -814,7 +814,7 @@ class Studio {
     this.renderBusy();
   }
 
-  /** Where an export can be had as a zip. @param {string} name */
+  /** The address of an export as a zip. @param {string} name */
   zip(name) { return `${this.api?.base}/zip/${encodeURIComponent(name)}`; }
 
   /** @param {State} state */
@@ -829,7 +829,7 @@ class Studio {
     bar.hidden = $("export-stop").hidden = !job.running;
     if (job.total) bar.value = (job.done ?? 0) / job.total;
     if (job.running) result.textContent = `frame ${job.frame ?? 0}`;
-    else if (job.stopped) result.textContent = "Stopped; nothing was kept.";
+    else if (job.stopped) result.textContent = "Stopped; nothing was saved.";
     else if (job.folder) {
       const { written = 0, bytes = 0, folder, files = [], warnings = [] } = job, base = `${this.api?.base}`;
       const links = files.map((file) => download(`${base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`, file.split("/").at(-1) ?? file));
@@ -858,9 +858,9 @@ class Studio {
     const look = (/** @type {string} */ at) => this.browse(at).catch((error) => this.complain(error));
     const rows = found.entries.map((entry) => fileRow(entry.folder ? "folder" : "film", entry.name, () => entry.folder ? look(entry.path) : open(entry.path)));
     if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => look(/** @type {string} */ (found.parent))));
-    if (found.images) rows.push(fileRow("film", `The ${found.images} images here, as a video`, () => open(found.path)));
+    if (found.images) rows.push(fileRow("film", `The ${found.images} images in this folder, as a video`, () => open(found.path)));
     entries.replaceChildren(...rows);
-    if (!found.entries.length && !found.images) entries.append(element("p", "No video here.", "quiet"));
+    if (!found.entries.length && !found.images) entries.append(element("p", "No videos here.", "quiet"));
     $("toast").hidden = true;
     if (!dialog("open-dialog").open) dialog("open-dialog").showModal();
     entries.querySelector("button")?.focus();
@@ -943,8 +943,8 @@ function progress({ fps, last = 0, frame, passing }) {
 function named({ do: kind, frame, first, last }) {
   const frames = frame !== undefined ? ` in frame ${frame}` : first === undefined ? "" : first === last ? ` of frame ${first}` : ` of frames ${first} to ${last}`;
   const names = /** @type {Record<string, string>} */ ({
-    set_key: "Mark", clear_key: "Clearing of a mark", accept: "Acceptance", unaccept: "End of acceptance", add_object: "New object", update_object: "Change of an object",
-    remove_object: "Deletion of an object",
+    set_key: "mark", clear_key: "clearing of a mark", accept: "acceptance", unaccept: "end of acceptance", add_object: "new object", update_object: "change of an object",
+    remove_object: "deletion of an object",
   });
   return `${names[kind] ?? kind}${frames}`;
 }
@@ -972,7 +972,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   "zoom-in": () => studio.view.zoom(1.3), "zoom-out": () => studio.view.zoom(1 / 1.3), "zoom-fit": () => studio.view.fit(),
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
-  memory: () => studio.sheet(`What is remembered before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
+  memory: () => studio.sheet(`Memory before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
   "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.at - 1), next: () => studio.seek(studio.at + 1),
   "prev-10": () => studio.seek(studio.at - 10), "next-10": () => studio.seek(studio.at + 10),
   first: () => studio.seek(0), last: () => studio.seek(Infinity), play: () => studio.play(),
@@ -984,7 +984,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
     $("toast").hidden = true;
     studio.setWhy(false);
     studio.view.cancel();
-    if (studio.tracking || (studio.drawing && !studio.job?.running)) studio.stop(); // no key ends an export
+    if (studio.tracking || (studio.drawing && !studio.job?.running)) studio.stop(); // no key stops an export
     if (studio.drawing) studio.leaveSheet();
   },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
@@ -997,7 +997,7 @@ for (const id of Object.keys(commands)) document.getElementById(id)?.addEventLis
 for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => studio.setTool(/** @type {Tool} */ (/** @type {HTMLElement} */ (button).dataset.tool)));
 for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog")?.close());
 for (const each of document.querySelectorAll("dialog")) each.addEventListener("close", () => { if (each.contains($("toast"))) document.body.append($("toast")); });
-$("size").addEventListener("pointerup", () => $("size").blur()); // the mouse needs no focus: arrow keys go to other frames again
+$("size").addEventListener("pointerup", () => $("size").blur()); // without the focus, the arrow keys change the frame again
 $("size").addEventListener("input", () => studio.setBrush(Number(/** @type {HTMLInputElement} */ ($("size")).value)));
 $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
   const row = document.createElement("div"), names = document.createElement("span");
@@ -1035,7 +1035,7 @@ studio.view.addEventListener("begin-paint", (event) => {
     event.preventDefault();
     studio.ensureObject().then((object) => {
       if (!object) return; // refused
-      if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was made; paint it now.", true);
+      if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }
   else if (!studio.workable()) event.preventDefault();
@@ -1057,8 +1057,8 @@ addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
   if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
   if ((event.key === " " || event.key === "Enter") && target.matches("button, summary")) return;
-  if (/^(Arrow|Page|Home|End)/.test(event.key) && target.matches("input")) return; // the slider's own
-  if (event.altKey && !"[]".includes(event.key)) return; // the browser's; some keyboards have brackets there
+  if (/^(Arrow|Page|Home|End)/.test(event.key) && target.matches("input")) return; // used by the slider
+  if (event.altKey && !"[]".includes(event.key)) return; // for the browser; some keyboards have brackets there
   const control = event.metaKey || (event.ctrlKey && !event.altKey);
   const letter = /^[a-z]$/i.test(event.key), shift = event.shiftKey && (letter || event.key.length > 1);
   const key = event.key === " " ? "space" : letter ? event.key.toLowerCase() : event.key;

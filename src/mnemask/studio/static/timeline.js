@@ -1,4 +1,4 @@
-// Time: what is tracked, what is sure, what was marked and accepted, a row for each object.
+// The timeline: what is tracked, doubtful, marked and accepted, with a row for each object.
 
 const RULER = 22, ROW = 26, RIGHT = 14, STATUS = 8;
 
@@ -22,7 +22,7 @@ export class TimelineView extends EventTarget {
       canvas.setPointerCapture(event.pointerId);
       const row = this.rowAt(event);
       if (row !== null) this.dispatchEvent(new CustomEvent("select", { detail: row }));
-      this.seeking = event.clientX - canvas.getBoundingClientRect().left >= this.left - 4; // names stand left of time
+      this.seeking = event.clientX - canvas.getBoundingClientRect().left >= this.left - 4; // the names are left of it
       if (this.seeking) this.seek(event);
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -34,7 +34,7 @@ export class TimelineView extends EventTarget {
   }
 
   get bins() { return Math.max(50, Math.round(this.width - this.left - RIGHT)); }
-  /** Where time begins: names stand left of it. */
+  /** Where the timeline begins, right of the names. */
   get left() { return this.width < 620 ? 76 : 132; }
   get width() { return /** @type {HTMLElement} */ (this.canvas.parentElement).clientWidth; }
 
@@ -183,7 +183,7 @@ export class TimelineView extends EventTarget {
     }
   }
 
-  /** Marks where an object is gone after it was there.
+  /** Marks where an object is missing after it was there.
    * @param {Timeline} data @param {{ doubt: number[]; area: number[] }} values @param {number} top @param {number} strip
    * @param {number} usable @param {(name: string) => string} ink */
   lost(data, values, top, strip, usable, ink) {

@@ -1,4 +1,4 @@
-// Types of what the server sends; read by `tsc --checkJs` only.
+// Types of the server's messages, used only by `tsc --checkJs`.
 
 interface StudioObject { id: number; name: string; category: string; color: string; }
 interface Key { frame: number; object_id: number; mask: string; how: { tool?: string; points?: [number, number, number][]; box?: [number, number, number, number] | null }; }

@@ -1,9 +1,9 @@
-// The picture with its masks: zoom, pan, and the tools that work on it.
+// The picture with its masks: zoom, pan, and the tools.
 
 const POINT = 7; // radius on the screen
 const TINT = 0.42;
-const SLIP = 6; // pixels on the screen that a press may move and still be a click
-const STEP = 10; // pixels on the screen that an arrow key moves the cross-hair; one of the video with Shift
+const SLIP = 6; // pixels on the screen that the pointer may move during a click
+const STEP = 10; // pixels on the screen that an arrow key moves the crosshair; with Shift, one pixel of the video
 const ARROWS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 
 /** @param {string} color @returns {[number, number, number]} */
@@ -12,7 +12,7 @@ export function rgb(color) {
   return [part(1), part(3), part(5)];
 }
 
-/** How far apart two places are on the screen. @param {MouseEvent} one @param {MouseEvent} other */
+/** The distance of two events on the screen. @param {MouseEvent} one @param {MouseEvent} other */
 const apart = (one, other) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
 
 export class Viewer extends EventTarget {
@@ -39,7 +39,7 @@ export class Viewer extends EventTarget {
     this.polygon = [];
     /** @type {Tool} */
     this.tool = "click";
-    this.asking = false; // whether the next press asks about a pixel, whatever the tool
+    this.asking = false; // whether the next press asks about a pixel, with any tool
     this.selected = 0;
     this.brush = 12; // radius in pixels of the video
     this.width = this.height = 1;
@@ -47,7 +47,7 @@ export class Viewer extends EventTarget {
     this.left = this.top = 0;
     /** @type {[number, number] | null} */
     this.cursor = null;
-    /** @type {[number, number] | null} where the keyboard points, in pixels of the video */
+    /** @type {[number, number] | null} the keyboard's crosshair, in pixels of the video */
     this.cross = null;
     this.aiming = false;
     this.fitted = true;
@@ -60,16 +60,16 @@ export class Viewer extends EventTarget {
     /** @type {Uint16Array | null} the masks before the stroke that is being drawn */
     this.before = null;
     this.changed = false; // whether the stroke changed any pixel
-    this.stretch = 1; // how many times as wide as high a pixel is shown
+    this.stretch = 1; // width of a shown pixel divided by its height
     /** @type {[number, number, number]} */
-    this.tapped = [-1, 0, 0]; // when and where on the screen the last tap was
+    this.tapped = [-1, 0, 0]; // time and place on the screen of the last tap
     new ResizeObserver(() => this.resize()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.up(/** @type {PointerEvent} */ (event)));
     canvas.addEventListener("pointerleave", () => { this.cursor = null; this.draw(); });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("mousedown", (event) => { event.preventDefault(); /** @type {HTMLElement | null} */ (document.activeElement)?.blur(); }); // the mouse needs no focus
+    canvas.addEventListener("mousedown", (event) => { event.preventDefault(); /** @type {HTMLElement | null} */ (document.activeElement)?.blur(); }); // the mouse does not need the focus
     canvas.addEventListener("focus", () => this.aim());
     canvas.addEventListener("blur", () => { this.aiming = false; this.cursor = null; if (this.gesture === "corner") this.cancel(); this.emit("aim"); this.draw(); });
     canvas.addEventListener("keydown", (event) => { if (this.key(event)) { event.preventDefault(); event.stopPropagation(); } });
@@ -81,10 +81,10 @@ export class Viewer extends EventTarget {
     }, { passive: false });
   }
 
-  /** What a press does. */
+  /** The tool that a press uses. */
   get acting() { return this.asking ? "click" : this.tool; }
 
-  /** Whether a stroke or a box is being drawn, which belongs to the frame that is shown. */
+  /** Whether a stroke or a box is being drawn, which belongs to the shown frame. */
   get drawingShape() { return this.gesture === "paint" || this.gesture === "box" || this.gesture === "corner"; }
 
   /** @param {number} width @param {number} height @param {number} stretch */
@@ -135,7 +135,7 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  /** Paints the masks anew, or only a part of them. @param {[number, number, number, number]} [part] left, top, right, bottom */
+  /** Repaints the masks, or only a part of them. @param {[number, number, number, number]} [part] left, top, right, bottom */
   paintOverlay(part) {
     const labels = this.labels;
     const context = /** @type {CanvasRenderingContext2D} */ (this.overlay.getContext("2d"));
@@ -174,7 +174,7 @@ export class Viewer extends EventTarget {
   paint() {
     const { context, canvas } = this, ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
     const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height }); // also another monitor has another ratio
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height }); // another monitor may have another ratio
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.setTransform(ratio * this.scale * this.stretch, 0, 0, ratio * this.scale, ratio * this.left, ratio * this.top);
@@ -241,7 +241,7 @@ export class Viewer extends EventTarget {
     }, unit);
   }
 
-  /** Shows the cross-hair where it was last, in the middle of what is seen at first. */
+  /** Shows the crosshair where it was last, at first in the middle of the visible part. */
   aim() {
     this.aiming = true;
     if (this.cross) { this.pointTo(...this.cross); return; }
@@ -263,7 +263,7 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  /** What the keyboard does in the picture. @param {KeyboardEvent} event @returns {boolean} whether it did something */
+  /** Handles a key in the picture. @param {KeyboardEvent} event @returns {boolean} whether it was used */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.cross) return false;
     const arrow = ARROWS[event.key], [x, y] = this.cross;
@@ -282,7 +282,7 @@ export class Viewer extends EventTarget {
     return true;
   }
 
-  /** Does what the tool does where the keyboard points. @param {number} x @param {number} y @param {boolean} minus */
+  /** Uses the tool at the keyboard's crosshair. @param {number} x @param {number} y @param {boolean} minus */
   press(x, y, minus) {
     if (this.acting === "click" || this.acting === "pan") {
       this.emit("click", { x, y, near: this.near(x, y), minus });
@@ -298,7 +298,7 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  /** Ends a stroke: one that changed no pixel says nothing of the object. */
+  /** Ends a stroke; one that changed no pixel is ignored. */
   paintedNow() {
     this.before = null;
     if (this.changed) this.emit("painted", { tool: this.tool });
@@ -313,7 +313,7 @@ export class Viewer extends EventTarget {
     if (right - left > 3 && bottom - top > 3) this.emit("box", { box: [left, top, right - left, bottom - top] });
   }
 
-  /** The place of the click that is drawn at a place, −1 for none. @param {number} x @param {number} y */
+  /** The index of the click that is drawn at a position, −1 for none. @param {number} x @param {number} y */
   near(x, y) { return this.points.findIndex(([px, py]) => Math.hypot((px - x) * this.stretch, py - y) * this.scale <= POINT + 1); }
 
   /** @param {MouseEvent} event @returns {[number, number]} */
@@ -385,7 +385,7 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  /** @param {{ event: PointerEvent; x: number; y: number }} pressed where and when it began: the picture may have moved on */
+  /** @param {{ event: PointerEvent; x: number; y: number }} pressed event and place where the press began: the picture may have moved since */
   tap({ event, x, y }) {
     const [when, left, top] = this.tapped;
     this.tapped = [event.timeStamp, event.clientX, event.clientY];
@@ -395,14 +395,14 @@ export class Viewer extends EventTarget {
       else this.polygon.push([x, y]);
       return;
     }
-    // The second click of a double one would take the first back.
+    // The second click of a double-click would remove the first.
     if (when >= 0 && event.timeStamp - when < 500 && Math.hypot(event.clientX - left, event.clientY - top) < 5) return;
-    this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.ctrlKey || event.altKey || event.shiftKey }); // Ctrl-click is the Mac's right click
+    this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.ctrlKey || event.altKey || event.shiftKey }); // Ctrl-click is a right-click on a Mac
   }
 
   closePolygon() {
     if (this.polygon.length < 3 || !this.labels) { this.polygon = []; this.draw(); return; }
-    if (!this.emit("begin-paint")) return; // the corners stay: Enter again
+    if (!this.emit("begin-paint")) return; // the corners stay, for another Enter
     const corners = this.polygon;
     this.polygon = [];
     const canvas = document.createElement("canvas");
@@ -460,7 +460,7 @@ export class Viewer extends EventTarget {
     this.zoom(Math.max(8, apart(event, still)) / Math.max(8, apart(before, still)), x, y);
   }
 
-  /** Takes back the stroke or box that the first of two fingers began. */
+  /** Reverts the stroke or box that the first of two fingers began. */
   undraw() {
     if (this.gesture === "paint" && this.labels && this.before) {
       this.labels.ids.set(this.before);
@@ -482,6 +482,6 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  /** @param {string} name @param {object} [detail] @returns {boolean} whether nobody objected */
+  /** @param {string} name @param {object} [detail] @returns {boolean} whether no listener prevented it */
   emit(name, detail) { return this.dispatchEvent(new CustomEvent(name, { detail, cancelable: true })); }
 }
