@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing, contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import cv2
@@ -422,12 +423,14 @@ def test_a_replay_computes_each_pass_with_the_network_of_its_time(tmp_path, proj
     masks, loaded = clip[2], []
     monkeypatch.setattr("mnemask.project.project.load_model", lambda name: loaded.append(name) or compact)
     cat = track_first(project, masks)
-    project.change_settings(model="other.safetensors")
+    other = tmp_path / "other.safetensors"
+    other.touch()
+    project.change_settings(model=str(other))
     project.set_key(20, cat, masks[20, 0])
     project.track(20)
-    assert loaded == ["other.safetensors"]
+    assert loaded == [str(other)]
     with replay(project.folder, tmp_path / "again") as again:
-        assert loaded == ["other.safetensors", "compact", "other.safetensors"]
+        assert loaded == [str(other), "compact", str(other)]
         assert again.state == project.state
 
 
@@ -543,6 +546,10 @@ def test_doubt_rises_where_the_mask_leaps(tracked, clip):
         lambda project: project.accept(5, 2),
         lambda project: project.change_settings(policy="none"),
         lambda project: project.change_settings(colour=1),
+        lambda project: project.change_settings(model="nope.safetensors"),
+        lambda project: project.change_settings(model=Path("nope.safetensors")),
+        lambda project: project.change_settings(frames=True),
+        lambda project: project.change_settings(write_every=True),
         lambda project: project.track(0),
         lambda project: project.labels(NUM_FRAMES) if project.frames[NUM_FRAMES] else None,
     ],
@@ -553,6 +560,12 @@ def test_what_cannot_be_is_refused_and_changes_nothing(project, action, as_users
         action(project)
     assert project.state == before
     assert len(project.actions) == lines
+
+
+def test_clearing_a_key_that_is_not_there_is_no_action(tracked):
+    lines = len(tracked.actions)
+    tracked.clear_key(5, CAT)
+    assert len(tracked.actions) == lines
 
 
 def test_a_project_is_not_made_over_another_nor_opened_where_there_is_none(tmp_path, project, clip, compact):
@@ -605,6 +618,11 @@ def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects
 def test_pictures_show_what_is_remembered_and_why(tracked, clip):
     assert picture_memory(tracked, 8).shape[1:] == (1280, 3)
     assert picture_reason(tracked, 8, 20, 30).shape[2] == 3
+
+
+def test_nothing_is_in_memory_before_the_first_frame_though_it_was_tracked(tracked):
+    with refusal(InputError, "memory before frame 0"):
+        picture_memory(tracked, 0)
 
 
 def test_the_states_that_are_kept_stay_few(tracked, clip):

@@ -10,6 +10,8 @@ from mnemask.io.atomic import write_file
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
+from mnemask.model.checkpoints import packaged_weights
+from mnemask.types import is_whole
 from mnemask.version import __version__
 
 ABOUT = "project.json"
@@ -88,14 +90,23 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     unknown = settings.keys() - SETTINGS.keys()
     if unknown:
         raise InputError(f"setting {min(unknown)!r} is unknown", f"choose one of {', '.join(SETTINGS)}")
-    frames, size, every = settings["frames"], settings["size"], settings["write_every"]
-    if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
+    model, frames, size, every = (settings[name] for name in ("model", "frames", "size", "write_every"))
+    if not isinstance(model, str):
+        raise InputError(f"model is {model!r}", 'give "compact", or the path of a checkpoint as text')
+    is_number = isinstance(frames, int | float) and not isinstance(frames, bool)
+    if frames is not None and not (is_number and 1 <= frames <= 1000):
         raise InputError(f"frames is {frames!r}", "give the memory budget in frames, 1 to 1000, or None")
-    if not (isinstance(size, int) and 32 <= size <= 4096):
+    if not (is_whole(size) and 32 <= size <= 4096):
         raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")
-    if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
+    if every is not None and not (is_whole(every) and 1 <= every <= 1000):
         raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
     policy_named(settings["policy"])
+
+
+def check_model(name: str) -> None:
+    """Raises InputError if there are no weights of a name, or no file at a path."""
+    if not (packaged_weights(name) or Path(name)).is_file():
+        raise InputError(f"model {name!r} is not a file", 'give "compact", or the path of a checkpoint')
 
 
 def _has_content(about: Mapping[str, Any], source: Path) -> bool:

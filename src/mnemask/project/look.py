@@ -21,12 +21,14 @@ def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = l
     """
     tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
-        raise InputError(f"the memory before frame {frame} is empty", "mark an object in this frame or an earlier one")
+        raise _empty(frame)
     memory, stats = tracker.memory.provenance(), tracker.memory.stats()
     sources = {index: _pixels(project, index) for index in frames_to_show(memory)}
+    num_frames = len(np.unique(memory.frame))
+    frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
     facts = (
-        f"{stats.tokens:,} cells of {len(np.unique(memory.frame))} frames  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  "
-        f"{stats.pinned:,} pinned  ·  {type(tracker.policy).__name__}, budget {tracker.memory.budget}"
+        f"{stats.tokens:,} tokens of {frames}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.pinned:,} pinned  ·  "
+        f"{type(tracker.policy).__name__}, budget {tracker.memory.budget}"
     )
     return memory_sheet(
         memory,
@@ -48,11 +50,16 @@ def picture_reason(
     """
     tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
-        raise InputError(f"the memory before frame {frame} is empty", "mark an object in this frame or an earlier one")
+        raise _empty(frame)
     shown = tracker.step(project.frames.held(frame))
     explanation = tracker.explain(y, x)
     sources = {index: _pixels(project, index) for index in sources_of(explanation)}
     return explained_sheet(explanation, draw_overlay(_pixels(project, frame), shown.labels), sources)
+
+
+def _empty(frame: int) -> InputError:
+    remedy = "mark an object in this frame or an earlier one" if frame else "choose a later frame"
+    return InputError(f"the memory before frame {frame} is empty", remedy)
 
 
 def _pixels(project: Project, index: int) -> Picture:

@@ -22,7 +22,16 @@ from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
 from mnemask.io.written import foreign
 from mnemask.model.stcn import STCN
-from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
+from mnemask.project.about import (
+    ABOUT,
+    SETTINGS,
+    check_model,
+    check_settings,
+    check_video,
+    read_about,
+    source_of,
+    write_about,
+)
 from mnemask.project.journal import Journal, Line, read_journal
 from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Results
 from mnemask.project.snapshots import Snapshots
@@ -109,6 +118,8 @@ class Project:
         _refuse_files(folder)
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
+        if network is None:
+            check_model(chosen["model"])
         is_new = False
         try:
             with FrameAccess(Path(source).resolve()) as frames:
@@ -183,7 +194,8 @@ class Project:
     def clear_key(self, frame: int, object_id: int) -> None:
         """Removes the key of an object in a frame; its tracked mask is shown again."""
         self.check_changeable(frame)
-        self._do({"do": "clear_key", "frame": frame, "object": object_id})
+        if (frame, object_id) in self.state.keys:
+            self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int) -> None:
         """Makes the masks of these frames, both ends included, final: tracking no longer changes them."""
@@ -198,6 +210,8 @@ class Project:
     def change_settings(self, **settings: Any) -> None:
         """Changes policy, frames (the budget), size, write_every or model for later tracking."""
         check_settings({**self.state.settings, **settings})
+        if "model" in settings:
+            check_model(settings["model"])
         with self._changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
                 self._model = None
@@ -248,7 +262,7 @@ class Project:
             OutputError: the folder is gone.
         """
         if not 0 <= frame < self.num_frames:
-            raise InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
+            raise self._no_frame(frame)
         self.check_folder()  # otherwise every mask would appear empty
         labels = self._results.labels(frame)
         state = self.state
@@ -410,8 +424,13 @@ class Project:
             self._journal.add({**action, "at": _now()})
 
     def _check_run(self, first: int, last: int) -> None:
+        if first == last and not (is_whole(first) and 0 <= first < self.num_frames):
+            raise self._no_frame(first)
         if not (is_whole(first) and is_whole(last) and 0 <= first <= last < self.num_frames):
             raise InputError(f"the video has no frames {first} to {last}", f"choose from 0 to {self.num_frames - 1}")
+
+    def _no_frame(self, frame: object) -> InputError:
+        return InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
 
     def _next_pass(self) -> int:
         """Returns a number that no pass has used yet."""

@@ -215,19 +215,24 @@ class Pass:
 
         Nothing is written.
         """
-        tracker, learnt, found = self._begin()
+        tracker, learnt, found = self._begin(frame)
         for _ in self._approach(tracker, learnt, found, frame):
             if stop():
                 return None
         return tracker
 
-    def _begin(self) -> tuple[Tracker, dict[str, str], int | None]:
-        """Returns the tracker, the keys that it knows, and the last frame that it saw, None for a new tracker."""
+    def _begin(self, end: int | None = None) -> tuple[Tracker, dict[str, str], int | None]:
+        """Returns the tracker, the keys that it knows, and the last frame that it saw, None for a new tracker.
+
+        Args:
+            end: a frame that it must not have seen.
+        """
         start, step = self.report.start, self.report.step
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
         if not self._corrects(start):
-            reach = range(start, self._farthest(start) - step, -step)
+            newest = start - step if start == end else start
+            reach = range(newest, self._farthest(start) - step, -step)
             found = self.snapshots.best(reach, self._keys(), self.state.settings, self.model)
         if found is None:
             return tracker, {}, None
