@@ -22,7 +22,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed draws another clip.")] = 0,
     model: Annotated[str, typer.Option(help="`compact`, or the path of a checkpoint.")] = "compact",
 ) -> None:
-    """Draw a video with exact masks, segment it with the included model, score the masks, and write pictures of them.
+    """Draw a video with exact masks, segment it with the included model, score the masks, and write pictures.
 
     **Examples**
 
@@ -65,8 +65,8 @@ def demo(
         soft_wrap=True,
     )
     console.print(
-        f"to run it yourself: mnemask segment {literal(files['clip.mp4'])} --mask {literal(files['first.png'])} "
+        f"to repeat it: mnemask segment {literal(files['clip.mp4'])} --mask {literal(files['first.png'])} "
         "-o OUT --overlay",
         soft_wrap=True,
     )
-    console.print(f"or click on the objects in the browser: mnemask studio {literal(files['clip.mp4'])}", soft_wrap=True)
+    console.print(f"or click on objects in the browser: mnemask studio {literal(files['clip.mp4'])}", soft_wrap=True)

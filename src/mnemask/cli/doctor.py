@@ -19,7 +19,9 @@ SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bol
 def doctor(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Videos, folders of frames, or mask images; without any, the installation.", metavar="[FILE…]"),
+        typer.Argument(
+            help="Videos, folders of frames, or mask images; without any, the installation.", metavar="[FILE…]"
+        ),
     ] = None,
 ) -> None:
     """Find out what is wrong with a video, a mask or the installation, and how to fix it.
