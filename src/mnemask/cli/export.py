@@ -37,11 +37,11 @@ def export(
     ] = None,
     pictures: Annotated[
         bool,
-        typer.Option("--pictures", help="For a batch: write the frames of its videos where the tool looks."),
+        typer.Option("--pictures", help="Of a batch: write the frames of its videos where the tool looks."),
     ] = False,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", min=0, help="Pixels by which outlines may deviate, for fewer vertices; 0 is exact."),
+        typer.Option("--tolerance", min=0, help="Pixels that outlines may deviate, for fewer vertices; 0 is exact."),
     ] = 0.0,
     onnx: Annotated[
         Path | None, typer.Option("--onnx", help="Folder for the ONNX files and network.json.", rich_help_panel=_ONNX)
