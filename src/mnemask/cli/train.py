@@ -95,7 +95,7 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimizer steps; schedules scale with them. [default: the recipe's]")
+        int | None, typer.Option(min=1, help="Training steps; schedules scale with them. [default: the recipe's]")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips per step. [default: the recipe's]")] = None,
     learning_rate: Annotated[
@@ -209,7 +209,7 @@ def finetune(
     ],
     out: Out,
     weights: Annotated[str, typer.Option(help="Weights to start from: `compact`, or a checkpoint.")] = "compact",
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
     batch: Annotated[int, typer.Option(min=1, help="Clips per step.")] = 4,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-5,
     resume: Resume = False,
@@ -275,7 +275,7 @@ def train_clicks(
             "since it adapts in fewer steps than a new one. [default: random weights]"
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. [default: 2000, with --weights 800]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. [default: 2000; --weights: 800]")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
