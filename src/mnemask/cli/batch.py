@@ -117,9 +117,7 @@ def batch(
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
-            metavar="auto|ADDRESS", help="Run on a Ray cluster: `auto` for this machine's, or an address."
-        ),
+        typer.Option(metavar="auto|ADDRESS", help="Run on a Ray cluster: `auto` for this machine's, or an address."),
     ] = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Redo clips done with other settings; without it they are refused.")

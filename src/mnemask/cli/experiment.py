@@ -63,9 +63,7 @@ def experiment(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments, which share their runs.")],
     policy: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="POLICY", help=f"Another policy to add to the experiment's. {POLICY_HELP} Repeatable."
-        ),
+        typer.Option(metavar="POLICY", help=f"Another policy to add to the experiment's. {POLICY_HELP} Repeatable."),
     ] = None,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",

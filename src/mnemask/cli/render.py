@@ -25,9 +25,7 @@ def render(
     video: Annotated[str, typer.Argument(help="The video, or folder of images, that was segmented.")],
     out: Annotated[Path, typer.Argument(help="The folder that `segment` wrote to; masks are read from OUT/masks.")],
     videos: Any = VIDEOS,
-    start: Annotated[
-        str | None, typer.Option(help="First frame or time to write. [default: as in the run]")
-    ] = None,
+    start: Annotated[str | None, typer.Option(help="First frame or time to write. [default: as in the run]")] = None,
     stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. [default: as in the run]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing videos in OUT.")] = False,
 ) -> None:

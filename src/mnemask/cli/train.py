@@ -98,9 +98,7 @@ def train(
         int | None, typer.Option(min=1, help="Training steps; schedules scale with them. [default: the recipe's]")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips per step. [default: the recipe's]")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate. [default: the recipe's]")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. [default: the recipe's]")] = None,
     clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames per clip. [default: the recipe's]")] = None,
     capacity: Annotated[
         float | None,
@@ -123,9 +121,9 @@ def train(
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
-    precision: Annotated[
-        Precision, typer.Option(help="Precision of the convolutions; keys stay float32.")
-    ] = Precision["auto"],
+    precision: Annotated[Precision, typer.Option(help="Precision of the convolutions; keys stay float32.")] = Precision[
+        "auto"
+    ],
     workers: Workers = 1,
     parts: Parts = 1,
     minutes: Minutes = None,

@@ -200,9 +200,7 @@ def _curves(comparison: Comparison) -> list[tuple[str, str, str, list[Line]]]:
         curves.append(("score", "J&F", "J&F of each frame against the true masks, in percent.", lines))
     if comparison.ways_back:
         lines = [Line(policy, comparison.way_back_curve(policy)) for policy in comparison.ways_back]
-        hint = (
-            "Overlap (J) of the masks of the forward and the backward pass, in percent; read it from the right."
-        )
+        hint = "Overlap (J) of the masks of the forward and the backward pass, in percent; read it from the right."
         curves.append(("back", "Forward and backward", hint, lines))
     held = [Line(policy, [n / 2**20 for n in run.bank_bytes]) for policy, run in comparison.runs.items()]
     curves.append(("bytes", "Memory held", "MiB of keys, values and bookkeeping after each frame.", held))

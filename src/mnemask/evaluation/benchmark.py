@@ -280,7 +280,7 @@ def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers:
                 found.add(index)
                 break
         else:
-            logger.warning("object %d of %s is in meta.json but in no mask: left out", object_id, video.name)
+            logger.warning("no mask of %s shows object %d, which is in meta.json: left out", video.name, object_id)
             continue
         if stem != thing.stems[0]:
             logger.warning(

@@ -181,7 +181,7 @@ def results_of(runs: Sequence[Path], name: str) -> list[Results]:
         where = missing[0] if folders else name
         there = sorted({path.name for run in runs for path in run.glob("results/*/")})
         raise InputError(
-            f"there are no results of {name!r} in {where}", f"name one of those found: {', '.join(there) or 'none'}"
+            f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
         )
     found: list[Results] = [{path: load_result(path) for path in _results_in(folder)} for folder in folders]
     for (one, first), (other, second) in combinations(zip(folders, found, strict=True), 2):

@@ -69,9 +69,7 @@ INDEX_REMARKS = {
     "davis2017": ("The thesis's softmax row on DAVIS-2017 averages 81.05 (79.9, 82.2), not 83.0 as printed.",),
 }
 CAPACITY_REMARKS = {
-    "": (
-        "The thesis's Fig. 11 has no numbers; its text says that 4 frames instead of 2 gain 2 J&F on YouTube-VOS.",
-    ),
+    "": ("The thesis's Fig. 11 has no numbers; its text says that 4 frames instead of 2 gain 2 J&F on YouTube-VOS.",),
 }
 PER_OBJECT_REMARKS = {
     "davis2017": (
