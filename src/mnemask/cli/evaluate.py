@@ -139,7 +139,7 @@ def evaluate(
     device: DeviceOption = None,
     engine: EngineOption = DEFAULT_ENGINE,
 ) -> None:
-    """Score policies on a benchmark by J and F, speed and memory. Run the same command again to resume it.
+    """Score policies on a benchmark by J and F, speed and memory. To resume, run the same command again.
 
     **Examples**
 
@@ -249,7 +249,7 @@ def significance(
     ] = None,
     measure: Annotated[str, typer.Option(help="J&F, J or F.")] = "J&F",
     power: Annotated[
-        float, typer.Option(metavar="POINTS", help="Report how many sequences show a difference of this size.")
+        float, typer.Option(metavar="POINTS", help="Report how many sequences are needed to show this difference.")
     ] = 1.0,
     level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     per_sequence: Annotated[bool, typer.Option("--per-sequence", help="Print a row per sequence instead.")] = False,

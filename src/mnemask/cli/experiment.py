@@ -79,7 +79,7 @@ def experiment(
         typer.Option("--list", callback=show_experiments, is_eager=True, help="List the experiments and exit."),
     ] = None,
 ) -> None:
-    """Repeat an experiment of the thesis, or run an ablation. Run the same command again to resume it.
+    """Repeat an experiment of the thesis, or run an ablation. To resume, run the same command again.
 
     **Examples**
 

@@ -127,7 +127,7 @@ AllFramesOption = Annotated[
     bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, at 30 frames/s.")
 ]
 SingleObjectOption = Annotated[
-    bool, typer.Option("--single-object", help="Data set `folder`: everything in a mask is one object.")
+    bool, typer.Option("--single-object", help="With `--dataset folder`: everything in a mask is one object.")
 ]
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Number of processes; one uses all threads, several use one thread each.")

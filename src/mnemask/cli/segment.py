@@ -121,7 +121,7 @@ def segment(
         bool, typer.Option("--overwrite", help="Replace an earlier run in the folder, and the trace.")
     ] = False,
 ) -> None:
-    """Track objects through a video: give each object's mask once, where it appears, and get its mask in every frame.
+    """Track objects through a video: give each object's mask where it first appears, get its mask in every frame.
 
     **Examples**
 

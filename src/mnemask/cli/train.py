@@ -69,10 +69,10 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable. `real-video` takes a FOLDER."
+            help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable. For `real-video`: one FOLDER."
         ),
     ] = None,
-    size: Annotated[Size, typer.Option(help="Network.")] = Size.compact,
+    size: Annotated[Size, typer.Option(help="Network to train.")] = Size.compact,
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: `compact`, or a checkpoint of mnemask or STCN.")
     ] = None,
