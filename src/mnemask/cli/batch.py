@@ -42,7 +42,7 @@ _PROCESS_BYTES = 700 * 2**20
 """Memory of a worker for Python, PyTorch, the weights and the memory bank; measured with the compact weights."""
 _OBJECTS = 3
 """Number of objects expected in a clip."""
-_PANEL = "For every clip, unless its line says otherwise"
+_PANEL = "For every clip, unless set in its line"
 REPORTS = ("report.html", "report.json")
 P = ParamSpec("P")
 

@@ -1,4 +1,4 @@
-"""`mnemask doctor`: finds faults of a video, a mask or the installation, and tells how to fix them."""
+"""`mnemask doctor`: finds faults in a video, a mask or the installation, and how to fix them."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ Say = Callable[[int, int | None, str, str, float | None, dict[str, Any]], None]
 
 
 def every(seconds: float, say: Say, clock: Callable[[], float] = time.monotonic) -> Show:
-    """Returns a function that passes progress on to `say` at most once in this many seconds, first after them."""
+    """Returns a function that passes progress on to `say`, first after this many seconds, then at most that often."""
     pace, said = Pace(clock), clock()
 
     def show(done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:

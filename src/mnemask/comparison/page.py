@@ -77,7 +77,7 @@ def _security(script: str) -> str:
 
 
 def shown_frames(num_frames: int, extra_frames: Iterable[int]) -> list[int]:
-    """Returns the frames to show: these and evenly spaced ones, including the first and last, about MOST_SHOWN."""
+    """Returns the frames to show: these and evenly spaced ones with the first and last, MOST_SHOWN at most."""
     extra = set(extra_frames)
     evenly = np.linspace(0, num_frames - 1, min(num_frames, max(MOST_SHOWN - len(extra), 2)))
     return sorted({*evenly.round().astype(int).tolist(), *extra})

@@ -131,8 +131,8 @@ class Benchmark:
     davis2017   the first mask                            every frame                  all but the first and the last
     youtube-vos each object's mask where it appears first frames that meta.json names  those with masks; "valid": none
     long-video  the first mask                            frames with masks            those but the first and the last
-    folder      the first mask that shows an object       every frame                  those with masks, likewise
-    others      the first mask that shows an object       every frame                  those with masks, likewise
+    folder      the first mask that shows an object       every frame                  as for long-video
+    others      the first mask that shows an object       every frame                  as for long-video
     =========== ========================================= ============================ ==============================
 
     Args:

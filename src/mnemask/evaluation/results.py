@@ -262,7 +262,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = printable(f"{type(error).__name__}: {error}", 200)
-    return InputError(f"{path} cannot be used ({reason})", "delete it, and run again to make it anew")
+    return InputError(f"{path} cannot be used ({reason})", "delete it, and run again to recreate it")
 
 
 def digest_of(sequence: BenchmarkSequence) -> str:

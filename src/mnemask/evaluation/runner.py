@@ -104,7 +104,7 @@ def evaluate(
     sequences: Iterable[AnnotatedVideo],
     on_sequence: Callable[[str, Report], None] = lambda name, report: None,
 ) -> Evaluation:
-    """Returns the scores over all sequences, each tracked by a tracker of its own.
+    """Returns the scores over all sequences, each tracked with a new tracker.
 
     Args:
         make_tracker: returns a new tracker on each call.

@@ -115,7 +115,7 @@ def _on_data(study: Study) -> list[str]:
     if study.is_the_thesis_set and whole is not None and count != whole:
         notes.append(
             f"PART OF THE DATA: {count} of the {whole} sequences of {benchmark.dataset} {benchmark.chosen_subset}; "
-            "a row of the thesis's numbers over all of them says so."
+            "rows with the thesis's numbers over all of them are labelled so."
         )
     if study.experiment.reference and not study.reference:
         notes.append("The thesis has no such numbers for these data.")
