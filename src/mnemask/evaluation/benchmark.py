@@ -169,7 +169,7 @@ class Benchmark:
         if self.all_frames and self.dataset != "youtube-vos":
             raise InputError(f"all frames of {self.dataset} are tracked anyway", "leave all_frames (--all-frames) out")
         if self.single_object and self.dataset != "folder":
-            raise InputError(f"{self.dataset} defines its objects itself", "leave single_object (--single-object) out")
+            raise InputError(f"{self.dataset} defines its objects itself", "leave --single-object out")
         if self.ping_pong is not None and self.secret:
             raise InputError(
                 f"the masks of {self.dataset} {self.chosen_subset} are secret: ping-pong cannot be scored",
