@@ -181,7 +181,7 @@ def run_benchmark(
         MnemaskError: another argument cannot be used. Results so far are kept.
     """
     if processes < 1:
-        raise InputError(f"processes is {processes}", "give 1 or more")
+        raise InputError(f"cannot run with {processes} processes", "give 1 or more")
     trackers = trackers or TrackerFactory()
     opened, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
     _refuse_data(Path(out), benchmark, opened)

@@ -211,7 +211,7 @@ def run_experiment(
         experiment = experiment_named(experiment)
     experiment = experiment.with_policies(policies)
     if processes < 1:
-        raise InputError(f"processes is {processes}", "give 1 or more")
+        raise InputError(f"cannot run with {processes} processes", "give 1 or more")
     if experiment.picture is not None:
         require_matplotlib()  # fail now rather than after hours of computing
     opened = tuple(benchmark.open(sequences))
