@@ -83,7 +83,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_so(place, tmp_path):
     running.send_signal(signal.SIGINT)
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 130, output
-    assert "stopped; what was written before is complete" in output
+    assert "stopped; the files written so far are complete" in output
     assert (tmp_path / "results/lfu/bear.json").exists()
     assert len(list(tmp_path.glob("masks/lfu/bear/*.png"))) == 321
     assert not (tmp_path / "tables").exists()

@@ -193,7 +193,7 @@ def test_a_file_without_rights_is_a_sentence(clip, tmp_path, monkeypatch):
     code, said = segment(clip, video, tmp_path / "out", "--mask", clip[2] / "first.png")
     assert code == 2
     assert "Permission denied" in said
-    assert "change its rights" in said
+    assert "change its permissions" in said
 
 
 def damage(video, *frames):

@@ -55,7 +55,7 @@ def test_inspect_looks_into_a_saved_tracker(files, tmp_path, tiny_model):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "nothing to look into"),
+        ([], "nothing to inspect"),
         (["-", "--mask", "m.png"], "gives its frames only once"),
         (["camera:0", "--mask", "m.png"], "gives its frames only once"),
         (["rtsp://me:secret@a/b", "--mask", "m.png"], "the address gives its frames only once"),

@@ -147,7 +147,7 @@ def test_nor_with_another_video_mask_or_model(unfinished, files, tmp_path):
     ("more", "sentence"),
     [
         (["--trace", "trace.jsonl"], "a trace cannot be resumed"),
-        (["--overwrite"], "give one of them"),
+        (["--overwrite"], "give only one of them"),
         (["--live"], "with --live cannot be resumed"),
     ],
 )

@@ -134,7 +134,7 @@ def test_secret_masks_of_davis_are_no_truth(tmp_path):
         ({"dataset": "davis2018"}, "no data set 'davis2018'; choose one of davis2016"),
         ({"dataset": "folder", "subset": "val"}, "folder has no subsets"),
         ({"dataset": "davis2016", "all_frames": True}, "all frames of davis2016 are tracked anyway"),
-        ({"dataset": "davis2017", "single_object": True}, "davis2017 says itself how many"),
+        ({"dataset": "davis2017", "single_object": True}, "davis2017 defines its objects"),
         ({"dataset": "youtube-vos", "ping_pong": 2}, "secret"),
         ({"dataset": "davis2016", "ping_pong": 0}, "0 times"),
         ({"dataset": "davis2016", "subset": "train"}, "no list of the sequences in 'train'"),

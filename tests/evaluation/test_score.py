@@ -74,8 +74,8 @@ def test_sequences_without_a_partner_are_noted(folders, tmp_path):
     report = score_folder(*folders)
     assert list(report.by_sequence) == ["cars", "dogs"]
     first, second = report.notes
-    assert "truth and not in these numbers: extra" in first
-    assert "predicted and not in these numbers: unseen" in second
+    assert "truth and so not scored: extra" in first
+    assert "predicted and so not scored: unseen" in second
 
 
 def test_predictions_of_frames_that_are_not_annotated_do_not_matter(folders):

@@ -87,7 +87,7 @@ def test_notes_say_what_sets_the_figures_apart(strategies):
         "PART OF THE DATA: 2 of the 20",
         "ANOTHER NETWORK",
         "ANOTHER SIZE",
-        "ANOTHER READ: memories are read near",
+        "ANOTHER READ: tokens are read near",
         "s012",
     ):
         assert part in notes
@@ -131,7 +131,7 @@ def test_runs_that_another_experiment_made_are_not_made_again(strategies, davis,
     assert (watching.found, watching.total) == (6, 6)
     assert {path: path.stat().st_mtime_ns for path in lab.glob("runs/*/results/*/*")} == before
     assert [set(COSTS) <= set(row) for row in findings.rows] == [True] * 3
-    assert "frames/s is the tracker's alone, on cpu" in "\n".join(findings.notes)
+    assert "frames/s is that of the tracker alone, on cpu" in "\n".join(findings.notes)
 
 
 def test_objects_stand_one_by_one_beside_the_thesis(strategies, davis, lab):

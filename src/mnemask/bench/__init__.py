@@ -1,1 +1,1 @@
-"""How fast it is on this machine, part by part, and how near to what the machine can do."""
+"""How fast mnemask is on this machine, part by part, and how close that is to the machine's ceiling."""

@@ -1,6 +1,6 @@
 """The ceilings of this machine, and interleaved timings of several actions with their spread.
 
-Ceilings are those of matrix products, convolutions and copies as torch computes them.
+Ceilings are the highest rates that torch reaches in matrix products, convolutions and copies.
 """
 
 import platform
@@ -23,14 +23,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that an action took.
+    """The times of an action, in seconds.
 
     Attributes:
-        median: of all rounds.
+        median: the median over all rounds.
         low: the first quartile.
         high: the third quartile.
-        best: the shortest.
-        rounds: how often it was timed.
+        best: the shortest time.
+        rounds: the number of rounds.
     """
 
     median: float
@@ -40,12 +40,12 @@ class Timing:
     rounds: int
 
     def per(self, count: int) -> "Timing":
-        """Returns the times of one of this many equal parts of the action."""
+        """Returns the times divided by `count`, the number of equal parts of the action."""
         return Timing(self.median / count, self.low / count, self.high / count, self.best / count, self.rounds)
 
     @property
     def milliseconds(self) -> str:
-        """The median and the quartiles as people read them, "12.3 (12.1–13.0)"."""
+        """The median and the quartiles in milliseconds, such as "12.3 (12.1–13.0)"."""
         median, low, high = (
             f"{1000 * value:.{0 if self.median >= 1 else 1}f}" for value in (self.median, self.low, self.high)
         )
@@ -55,13 +55,13 @@ class Timing:
 def interleaved(actions: Mapping[Name, Callable[[], object]], rounds: int, device: torch.device) -> dict[Name, Timing]:
     """Returns the times of each action, by its name.
 
-    Each round does each action once, so that what else the machine does meets all of them alike; a round before the
-    first is not counted.
+    Each round runs each action once, so that other load on the machine affects all of them alike. A warm-up round is
+    not counted.
 
     Args:
-        actions: what to time.
-        rounds: 1 or more.
-        device: its queue is drained before and after.
+        actions: the actions to time.
+        rounds: the number of rounds, 1 or more.
+        device: the device that is synchronised before and after each action.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
@@ -82,27 +82,27 @@ def timing_of(seconds: list[float]) -> Timing:
 
 
 def wait_for(device: torch.device) -> None:
-    """Returns when the device has done all that it was told to do."""
+    """Waits until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-MATRIX = 1536  # a side
+MATRIX = 1536  # rows and columns
 CHANNELS, MAP = 256, (60, 108)  # as in the decoder at 480p
-COPIED = 64 * 2**20  # bytes, beyond any cache
+COPIED = 64 * 2**20  # bytes, more than any cache holds
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The most that was reached.
+    """The highest rate that a computation reached.
 
     Attributes:
-        kind: what was computed.
-        dtype: in which precision.
-        threads: with how many.
-        per_second: floating-point operations, or bytes read and written.
+        kind: the computation.
+        dtype: its precision.
+        threads: the number of threads.
+        per_second: floating-point operations, or bytes read and written, per second.
     """
 
     kind: Literal["matmul", "conv 3x3", "copy"]
@@ -115,7 +115,7 @@ class Ceiling:
 def ceilings(
     device: torch.device, dtypes: Sequence[torch.dtype], threads: Sequence[int], rounds: int
 ) -> tuple[Ceiling, ...]:
-    """Returns the best of several rounds of each computation, for each precision and number of threads."""
+    """Returns the rate in the fastest round of each computation, for each precision and number of threads."""
     found = []
     for dtype in dict.fromkeys(dtypes):
         work = computations(device, dtype)
@@ -132,7 +132,7 @@ def ceilings(
 def computations(
     device: torch.device, dtype: torch.dtype
 ) -> dict[Literal["matmul", "conv 3x3", "copy"], tuple[Callable[[], object], float]]:
-    """Returns each computation, and how many operations or bytes it is."""
+    """Returns each computation, with the number of its operations or bytes."""
     left, right = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
     image = torch.randn(1, CHANNELS, *MAP, device=device).to(dtype, memory_format=torch.channels_last)
     weight = torch.randn(CHANNELS, CHANNELS, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
@@ -147,7 +147,7 @@ def computations(
 
 @contextmanager
 def num_threads(count: int) -> Iterator[None]:
-    """Within it, torch computes with this many threads."""
+    """Makes torch use this many threads while the context is active."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -157,7 +157,7 @@ def num_threads(count: int) -> Iterator[None]:
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """Returns the facts of the machine that its numbers depend on."""
+    """Returns the facts about the machine on which the times depend."""
     facts: dict[str, str | int] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "mnemask": __version__,
@@ -183,7 +183,7 @@ def heading(device: torch.device) -> str:
 
 
 def processor_name() -> str:
-    """Returns the processor as it calls itself."""
+    """Returns the name that the processor reports."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""A frame in parts and whole, files, and the start of a process: the actions that are timed."""
+"""The actions that are timed: the parts of a frame, whole frames, files, and the start of a process."""
 
 import subprocess
 import sys
@@ -25,21 +25,21 @@ from mnemask.pipeline import segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
-POLICY = "lfu-pinned"  # which at two frames keeps the first and the latest
-TOP_K = 20  # memories read per query
-CYCLE = 5  # frames from one write of the memory to the next
+POLICY = "lfu-pinned"  # with a budget of two frames it keeps the first and the latest
+TOP_K = 20  # tokens read per query
+CYCLE = 5  # frames from one write to memory to the next
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a frame's work.
+    """One part of the work on a frame.
 
     Attributes:
-        name: what it is.
-        num_objects: for how many.
-        compute: computes it as the tracker does.
-        flops: floating-point operations, convolutions and products of matrices only.
-        bytes: that must be read or written at least: weights, inputs and outputs.
+        name: the part's name.
+        num_objects: the number of objects.
+        compute: runs the part as the tracker does.
+        flops: floating-point operations of convolutions and matrix products.
+        bytes: the least number of bytes read and written: weights, inputs and outputs.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Part:
 
 @torch.no_grad()
 def network_parts(model: STCN, frame: Frame, short_side: int, num_objects: int) -> list[Part]:
-    """Returns key encoder, value encoder, decoder, and the way from the objects' probabilities to labels."""
+    """Returns key encoder, value encoder, decoder, and the step from the objects' probabilities to labels."""
     working = preprocess.working_size(frame.size, short_side)
     pixels = preprocess.normalize(preprocess.resize(frame.image.to(model.device).float(), working))
     image = preprocess.pad(pixels)[None]
@@ -98,7 +98,7 @@ def network_parts(model: STCN, frame: Frame, short_side: int, num_objects: int) 
 
 @torch.no_grad()
 def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_frames: int) -> Part:
-    """Returns a memory read from a bank of this many frames with random content."""
+    """Returns the part that reads from a bank of this many frames with random content."""
     bank = MemoryBank(TrackerConfig(policy="keep-all", top_k=TOP_K))
     count, channels = num_frames * len(query), model.config.value_channels
     key = torch.randn(count, query.shape[1], device=query.device) * query.std()
@@ -115,7 +115,7 @@ def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_f
 
 
 def part(name: str, num_objects: int, compute: Callable[[], object], touched: Iterable[Tensor]) -> Part:
-    """Returns a part, with its operations counted by running it once."""
+    """Returns a part; its operations are counted by running it once."""
     from torch.utils.flop_counter import FlopCounterMode  # slow to import, and only needed here
 
     with FlopCounterMode(display=False) as counter:
@@ -140,9 +140,9 @@ masks.labels.cpu()
 
 
 def cycle(model: STCN, video: DrawnVideo, short_side: int) -> Callable[[], object]:
-    """Returns an action that follows the objects through five frames, one write of memory included.
+    """Returns an action that tracks the objects through five frames, including one write to memory.
 
-    The memory of two frames is full: the first frame, and the latest fifth.
+    The memory holds two frames and is full: the first frame, and the latest of every fifth.
     """
     frames, (_, truth) = [video[t][0] for t in range(CYCLE + 1)], video[0]
     tracker = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)
@@ -169,13 +169,13 @@ def write_clip(video: DrawnVideo, path: Path) -> None:
 
 
 def decode(path: Path) -> int:
-    """Returns how many frames a video has, all of them decoded."""
+    """Decodes all frames of a video and returns their number."""
     with VideoReader(str(path)) as reader:
         return sum(1 for _ in reader)
 
 
 def write_masks(masks: Masks, folder: Path, count: int) -> None:
-    """Writes masks as PNG, this many times, into a new folder: a writer replaces no file of an earlier round."""
+    """Writes masks as PNG, this many times, into a new folder, since a writer does not replace existing files."""
     folder.mkdir(exist_ok=True)
     with MaskWriter(mkdtemp(dir=folder)) as writer:
         for index in range(count):
@@ -183,7 +183,7 @@ def write_masks(masks: Masks, folder: Path, count: int) -> None:
 
 
 def whole_run(model: STCN, path: Path, first: dict[int, torch.Tensor], short_side: int, folder: Path) -> float:
-    """Returns the seconds from an mp4 on disk to masks on disk."""
+    """Returns the seconds that a run takes from an mp4 on disk to masks on disk."""
 
     def prompts(frame: Frame) -> dict[int, torch.Tensor] | None:
         return first if frame.index == 0 else None
@@ -195,7 +195,7 @@ def whole_run(model: STCN, path: Path, first: dict[int, torch.Tensor], short_sid
 
 
 def start_up(weights: str, size: tuple[int, int], device: torch.device, rounds: int) -> Timing:
-    """Returns the seconds that a fresh process takes from its start to the first mask that it computes."""
+    """Returns the seconds that a new process takes from its start to the first mask that it computes."""
     command = [sys.executable, "-c", FIRST_MASK, weights, *map(str, size), str(device)]
     seconds = []
     for _ in range(rounds):

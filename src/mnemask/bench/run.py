@@ -1,4 +1,4 @@
-"""The whole measurement: the machine first, then the parts, then whole frames, files and processes."""
+"""The whole measurement: the machine's ceilings, then the parts, whole frames, files and the start of a process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,21 +28,21 @@ from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 
 BANKS = (2, 20, 100)  # frames
-CLIP = 25  # frames of the file
+CLIP = 25  # frames in the video file
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a part of the work took.
+    """The measurement of a part of the work.
 
     Attributes:
-        name: of the part.
-        num_objects: followed.
-        fast: seconds.
+        name: the part's name.
+        num_objects: the number of objects tracked.
+        fast: the times, in seconds.
         flops: floating-point operations.
-        bytes: that it must move at least.
-        share: of the machine's ceiling: the time that its operations or its bytes, whichever is longer, would take at
-            the measured ceilings / the time it took. None where neither bounds it.
+        bytes: the least number of bytes read and written.
+        share: the share of the machine's ceiling: the time that the operations or the bytes, whichever takes longer,
+            would take at the measured ceilings / the median time. None where these were not counted.
     """
 
     name: str
@@ -55,16 +55,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """All that was measured; times in seconds.
+    """All measurements; times in seconds.
 
     Attributes:
-        machine: what it was measured on.
+        machine: facts about the machine.
         settings: what was measured.
-        ceilings: of the machine.
-        parts: of a frame, for each number of objects.
-        frames: whole frames, with the memory of two frames that is the default.
-        files: one frame's share of reading an mp4, of writing PNGs, and of the run from one to the other.
-        start_up: from the start of a process to its first computed mask.
+        ceilings: the machine's ceilings.
+        parts: the parts of a frame, for each number of objects.
+        frames: whole frames, with a memory of two frames, the default.
+        files: the time per frame of reading an mp4, of writing PNGs, and of a whole run from one to the other.
+        start_up: the time from the start of a process to its first computed mask.
     """
 
     machine: dict[str, str | int]
@@ -76,7 +76,7 @@ class BenchReport:
     start_up: Timing
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values that JSON can hold."""
+        """Returns the report as values that JSON can hold."""
         return asdict(self)
 
 
@@ -93,17 +93,18 @@ def measure_speed(
     """Returns how fast mnemask is on this machine, part by part and as a whole.
 
     Args:
-        model: "compact", "stcn", or a checkpoint. "stcn" has no weights in the package: random ones take the same
-            time, but their masks say nothing.
-        num_objects: how many to follow, one measurement for each number; 1 to 8.
-        size: short side of the frames, which are 16:9; at least 48.
-        rounds: how often each part is timed.
-        quick: few rounds, and no bank of 100 frames, which takes gigabytes.
-        device: to compute on, as for `load_model`.
+        model: "compact", "stcn", or a checkpoint. The package has no weights for "stcn": random ones take the same
+            time, but their masks are meaningless.
+        num_objects: numbers of objects, each 1 to 8, with one measurement for each.
+        size: the short side of the frames, which are 16:9; at least 48.
+        rounds: the number of times that each part is measured, 1 or more.
+        quick: whether to limit rounds to 3 and leave out the bank of 100 frames, which takes gigabytes.
+        device: the device to compute on, as for `load_model`.
         on_stage: called with the name of each stage as it begins.
 
     Raises:
-        InputError: there is nothing to measure, or the model cannot be loaded.
+        InputError: a number is out of range, or there is no such device.
+        CheckpointError: the model cannot be loaded.
     """
     if not num_objects or not all(1 <= number <= 8 for number in num_objects):
         raise InputError(f"objects are {list(num_objects)}", "give one or more numbers from 1 to 8, such as 1,3")
@@ -123,7 +124,7 @@ def measure_speed(
 
 
 def weights_of(model: str, folder: Path) -> tuple[str, bool]:
-    """Returns a checkpoint of the model and whether it is trained: where there are no weights, random ones are made."""
+    """Returns a checkpoint of the model and whether it is trained; writes random weights if the package has none."""
     try:
         packaged_weights(model)
     except CheckpointError:
@@ -170,7 +171,7 @@ def _measure(
 
 
 def _query(model: STCN, video: DrawnVideo, size: int) -> torch.Tensor:
-    """Returns the keys of a frame, as rows."""
+    """Returns the keys of a frame, one per row."""
     tracker = Tracker(model, short_side=size)
     frame, truth = video[0]
     tracker.step(frame, {1: truth == 1})

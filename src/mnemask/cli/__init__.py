@@ -1,4 +1,4 @@
-"""The command line. Commands are registered by being imported."""
+"""The command line. Importing a module registers its commands."""
 
 # In the order in which `mnemask --help` lists them.
 # isort: off

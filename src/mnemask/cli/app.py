@@ -1,6 +1,6 @@
-"""What the commands share: one application, one way to report errors, one progress bar, and stop signals.
+"""Shared by all commands: the application, error reporting, `--quiet` and `--json`, and the handling of Ctrl-C.
 
-The first SIGINT or SIGTERM asks a run to end well, the second ends it at once; and none is lost.
+The first SIGINT or SIGTERM asks a run to end cleanly, the second ends it at once; none is lost.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from mnemask.cli.output import accept_any_text, console, emit, errors, hear_the_
 
 
 class Interrupts:
-    """Ctrl-C outside `StopSignals`, from the first import to the end: exit code 130 and no traceback.
+    """Handles Ctrl-C outside `StopSignals`, from the first import to the end: exit code 130 and no traceback.
 
     Attributes:
-        heard: whether one came that is to end the command.
+        heard: whether a Ctrl-C that should end the command has arrived.
     """
 
     def __init__(self) -> None:
@@ -35,16 +35,16 @@ class Interrupts:
         self._installed = False
 
     def leave_at_once(self) -> None:
-        """Lets a Ctrl-C end the process there and then, for as long as there is nothing to save.
+        """Makes a Ctrl-C end the process immediately, while there is nothing to save.
 
-        A process that was started to ignore it, as in the background of a script, goes on doing so.
+        A process started with SIGINT ignored, such as a background job of a script, continues to ignore it.
         """
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
             self._installed = True
 
     def raise_once(self) -> None:
-        """Lets the first Ctrl-C raise KeyboardInterrupt, and the second end the process there and then."""
+        """Makes the first Ctrl-C raise KeyboardInterrupt and the second end the process immediately."""
         if self._installed:
             self._repeat_ignored()
             signal.signal(signal.SIGINT, self._raise)
@@ -56,7 +56,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def _repeat_ignored(self) -> None:
-        """Raises a Ctrl-C again that Python ignored because it came while an object was being disposed of."""
+        """Raises KeyboardInterrupt again where Python discarded it, which it does while an object is finalised."""
         show = sys.unraisablehook
 
         def hook(ignored: sys.UnraisableHookArgs) -> None:
@@ -64,7 +64,7 @@ class Interrupts:
                 show(ignored)
                 return
             self.heard = False
-            # A little later: what is raised in here is ignored too.
+            # Delayed, because an exception raised inside this hook is ignored too.
             again = threading.Timer(0.05, _thread.interrupt_main)
             again.daemon = True
             again.start()
@@ -85,19 +85,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Write one JSON object a line: progress, notices, result (docs/command-line.md).")
+    bool,
+    typer.Option("--json", help="Write one JSON object per line: progress, notices, result (docs/command-line.md)."),
 ]
 
 __all__ = ["app", "command", "console", "errors", "literal", "main"]
 
 
 class Command(TyperCommand):
-    """A command that names the value with what is wrong about it: typer names the option alone."""
+    """A command whose usage errors name the invalid value as well; typer names only the option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Returns the remaining arguments; raises typer.BadParameter for a value that an option cannot have."""
+        """Returns the remaining arguments; raises typer.BadParameter for an invalid value of an option."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -110,7 +111,7 @@ class Command(TyperCommand):
 
 
 def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:
-    """Returns the values that the arguments give an option of these names: `--size 3` or `--size=3`."""
+    """Returns the values given to the option with these names, as in `--size 3` or `--size=3`."""
     pairs = [arg.partition("=") for arg in args]
     return [
         value if equals else following
@@ -127,14 +128,14 @@ def main() -> None:
     try:
         app()
     finally:
-        INTERRUPTS.leave_at_once()  # all is written; Python's own end need not say that it was interrupted
+        INTERRUPTS.leave_at_once()  # everything is written; a Ctrl-C while Python shuts down needs no traceback
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Registers a command that says in one sentence what it cannot do: exit code 2, and 130 where it is interrupted.
+    """Registers a command that reports a failure in one sentence: exit code 2, or 130 if it is interrupted.
 
-    It gets the options `--quiet` and `--json`, unless it has a `--json` of its own: a file, or `-`, which it gets as
-    None, for one JSON object a line.
+    The command gets the options `--quiet` and `--json`. If it has a `--json FILE` of its own (parameter `json_file`),
+    only `--quiet` is added, and `--json -` selects one JSON object per line and is passed on as None.
     """
     signature = inspect.signature(function, eval_str=True)
     own = dict(signature.parameters)
@@ -158,10 +159,10 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def locks_out(function: Callable[P, None]) -> Callable[P, None]:
-    """Makes a command keep all others out of its folder `out`, from its first moment on.
+    """Makes a command lock its folder `out` against other writers for as long as it runs.
 
-    The further processes of a training on several devices, which are started with the same command line, write for the
-    first one and leave the lock to it.
+    In a training on several devices, only the process of rank 0 takes the lock; the others are started with the same
+    command line and work for that one.
     """
 
     @functools.wraps(function)
@@ -178,7 +179,7 @@ def locks_out(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _run(do: Callable[[], Any]) -> None:
-    """Runs a command; raises typer.Exit where it fails or is interrupted."""
+    """Runs a command; raises typer.Exit if it fails or is interrupted."""
     try:
         import torch  # noqa: F401 - the longest wait, in which a Ctrl-C has nothing to save
 
@@ -199,31 +200,31 @@ def _run(do: Callable[[], Any]) -> None:
         say_error(_unusable(error), 2)
         raise typer.Exit(2) from None
     except Exception:
-        # What a library makes of an interrupt, such as an import that failed.
+        # A library may turn an interrupt into another exception, such as a failed import.
         if INTERRUPTS.heard:
             raise _interrupted() from None
         raise
 
 
 def _unusable(error: OSError) -> mm.InputError:
-    """Returns the error for a file that the system does not let a command use."""
+    """Returns the error for a file that the operating system refuses."""
     place = str(error.filename if error.filename2 is None else error.filename2)
     if isinstance(error, PermissionError):
-        return mm.InputError(f"{place!r} may not be used ({error.strerror})", "change its rights, or copy it")
-    return mm.InputError(f"{place!r:.300} cannot be used ({error.strerror})", "correct its name, or give another place")
+        return mm.InputError(f"no permission for {place!r} ({error.strerror})", "change its permissions, or copy it")
+    return mm.InputError(f"{place!r:.300} cannot be used ({error.strerror})", "correct the path, or give another one")
 
 
 def _interrupted() -> typer.Exit:
     emit("error", problem="interrupted", remedy="", exit_code=130)
-    errors.print("stopped; what was written before is complete", soft_wrap=True)
-    # After an interrupt inside an exec() of text, such as a dataclass's, `python -m` ends by SIGINT, whatever the exit
-    # code; another exec() makes it forget.
+    errors.print("stopped; the files written so far are complete", soft_wrap=True)
+    # After an interrupt inside exec() of a string, as dataclasses use it, `python -m` ends by SIGINT whatever the exit
+    # code; another exec() clears that.
     exec("")
     return typer.Exit(130)
 
 
 def show_version(wanted: bool | None) -> None:
-    """Prints the version and leaves."""
+    """Prints the version and exits."""
     if wanted:
         console.print(f"mnemask {mm.__version__}")
         raise typer.Exit

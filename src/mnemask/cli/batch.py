@@ -1,4 +1,4 @@
-"""`mnemask batch`: every clip of a manifest, on this machine or on a Ray cluster."""
+"""`mnemask batch`: segments every clip of a manifest, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ EXAMPLE_JSONL = """\
 {"video": "dock.mp4", "box": [120, 80, 200, 160], "policy": "lfu", "_annotator": "AB"}
 """
 _PROCESS_BYTES = 700 * 2**20
-"""Of Python, PyTorch, the weights and the memory bank of a worker; measured with the compact weights."""
+"""Memory of a worker for Python, PyTorch, the weights and the memory bank; measured with the compact weights."""
 _OBJECTS = 3
-"""That are expected in a clip."""
-_PANEL = "For every clip, unless its line says otherwise"
+"""Number of objects expected in a clip."""
+_PANEL = "For every clip, unless set in its line"
 REPORTS = ("report.html", "report.json")
 P = ParamSpec("P")
 
 
-SEGMENT = cast(Any, segment.segment).__wrapped__  # without its own ways to report errors
+SEGMENT = cast(Any, segment.segment).__wrapped__  # without the error reporting of `command`
 OWN = ("out", "resume", "overwrite", "live", "follow", "reconnect", "trace")
-"""Options of `segment` that are no columns: the batch gives them itself, or they are for one video at a time."""
+"""Options of `segment` that are not columns: the batch sets them itself, or they only suit a single video."""
 
 
 def options_of_a_clip() -> list[inspect.Parameter]:
-    """Returns the parameters of `segment` that are options of one clip among many."""
+    """Returns the parameters of `segment` that can be set for each clip."""
     parameters = inspect.signature(SEGMENT).parameters
     return [parameter for name, parameter in parameters.items() if name not in ("video", *OWN)]
 
 
 def show_example(wanted: bool) -> bool:
-    """Prints a manifest and leaves, if that is wanted."""
+    """Prints an example of a manifest and exits, if wanted."""
     if wanted:
         console.print(EXAMPLE, markup=False, end="")
         errors.print(f"\nthe same as JSON lines (clips.jsonl):\n{EXAMPLE_JSONL}", markup=False, soft_wrap=True)
@@ -68,7 +68,7 @@ def show_example(wanted: bool) -> bool:
 
 
 def for_every_clip(function: Callable[P, None]) -> Callable[P, None]:
-    """Gives a command the options of `segment` for one clip, and passes those that were given as `options`."""
+    """Adds the options of `segment` for one clip to a command, and passes those given by the user as `options`."""
     own = inspect.signature(function, eval_str=True).parameters
     added = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=in_panel(parameter.annotation, _PANEL))
@@ -91,7 +91,7 @@ def for_every_clip(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns the value of an option as a manifest would hold it."""
+    """Returns the value of an option in the form in which a manifest holds it."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, Enum):
@@ -104,35 +104,33 @@ def _plain(value: Any) -> Any:
 def batch(
     manifest: Annotated[
         str,
-        typer.Argument(help="A .csv or .jsonl file with a line for each clip, or its address, or a folder of clips."),
+        typer.Argument(help="A .csv or .jsonl file with one line per clip, its address, or a folder of clips."),
     ],
     out: Annotated[
         str | None,
         typer.Option(
-            "-o", "--out", help="Folder of the results, with a subfolder for each clip, or an address: s3://bucket/run."
+            "-o", "--out", help="Folder for the results, with a subfolder per clip, or an address: s3://bucket/run."
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Clips at a time. [default: as cores, GPUs and memory allow]")
+        int | None, typer.Option(min=1, help="Clips at a time. [default: as many as cores, GPUs and memory allow]")
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
-            metavar="auto|ADDRESS", help="Run on a Ray cluster: `auto` for the one of this machine, or its address."
-        ),
+        typer.Option(metavar="auto|ADDRESS", help="Run on a Ray cluster: `auto` for this machine's, or an address."),
     ] = None,
     redo: Annotated[
-        bool, typer.Option("--redo", help="Do clips again that were done with other settings; else they are refused.")
+        bool, typer.Option("--redo", help="Redo clips done with other settings; without it they are refused.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only read and check the manifest.")] = False,
     example: Annotated[
-        bool, typer.Option("--example", callback=show_example, is_eager=True, help="Print a manifest, and leave.")
+        bool, typer.Option("--example", callback=show_example, is_eager=True, help="Print a manifest and exit.")
     ] = False,
     options: Any = None,
 ) -> None:
     """Segment all clips of a manifest: several at a time, each as `mnemask segment --resume` would.
 
-    A manifest has a line for each clip: its `video`, its prompts and settings by the names of the options of
+    A manifest has one line per clip: its `video`, its prompts and settings under the names of the options of
     `mnemask segment`, and the `name` of its folder. Relative paths are relative to the manifest.
 
     `video,mask,object,name`
@@ -143,17 +141,17 @@ def batch(
 
     **Examples**
 
-    `mnemask batch --example > clips.csv  # writes a manifest to begin with`
+    `mnemask batch --example > clips.csv  # writes a manifest to start from`
 
-    `mnemask batch clips.csv -o out  # does all of it on this machine; after Ctrl-C or a crash the same command goes on`
+    `mnemask batch clips.csv -o out  # runs all clips on this machine; after Ctrl-C or a crash, run it again to resume`
 
-    `mnemask batch clips.csv -o out --size 360 --overlay  # sets what no line sets`
+    `mnemask batch clips.csv -o out --size 360 --overlay  # sets defaults for all lines`
 
     `mnemask batch clips/ -o out  # takes each video in a folder with the mask beside it (street.mp4, street.png)`
 
     `mnemask batch clips.jsonl -o s3://bucket/run --ray auto  # runs on a Ray cluster, with results on shared storage`
 
-    A clip that fails stops no other: the reason is in `OUT/report.html`, and the exit code is 1.
+    A clip that fails does not stop the others: `OUT/report.html` has the reason, and the exit code is 1.
     """
     from mnemask.cli import batch_worker
     from mnemask.manifest.storage import batch_folder
@@ -164,10 +162,10 @@ def batch(
         errors.print(literal(note), soft_wrap=True)
     if check:
         emit("result", command="batch", clips=len(read.clips), checked=True)
-        console.print(f"{len(read.clips)} clips, all of them as expected")
+        console.print(f"{len(read.clips)} clips, no errors found")
         return
     if out is None:
-        raise mm.InputError("there is no place for the results", "give a folder (-o OUT), or --check to check only")
+        raise mm.InputError("no folder for the results is given", "give one (-o OUT), or --check to check only")
     begin = time.monotonic()
     with batch_folder(out, REPORTS) as write:
         outcomes, why = _run(read, out, workers, ray, redo)
@@ -175,7 +173,7 @@ def batch(
 
 
 def _read(manifest: str, columns: list[Column], defaults: Mapping[str, Any]) -> Manifest:
-    """Returns the manifest, with defaults where its lines say nothing; raises after saying what is wrong with which."""
+    """Returns the manifest, with defaults filled in; raises InputError after reporting each invalid line."""
     from mnemask.cli import batch_worker
     from mnemask.io.storage import fetched, is_address
     from mnemask.manifest.folder import read_folder
@@ -193,7 +191,7 @@ def _read(manifest: str, columns: list[Column], defaults: Mapping[str, Any]) -> 
             say_error(fault, 2)
         of = len(read.clips) + len(read.faults)
         raise mm.InputError(
-            f"{len(read.faults)} of {of} clips in {path.name!r} cannot be used", "correct them; nothing was begun"
+            f"{len(read.faults)} of {of} clips in {path.name!r} cannot be used", "correct them; no clip was started"
         )
     return read
 
@@ -201,7 +199,7 @@ def _read(manifest: str, columns: list[Column], defaults: Mapping[str, Any]) -> 
 def _run(
     read: Manifest, out: str, workers: int | None, ray: str | None, redo: bool
 ) -> tuple[dict[str, Outcome], str | None]:
-    """Returns the outcomes of all clips, and the signal that ended the batch early."""
+    """Returns the outcomes of all clips, and the name of the signal that ended the batch early, or None."""
     from mnemask.io.stop_signals import StopSignals
     from mnemask.manifest.run import run_batch
 
@@ -242,7 +240,7 @@ def _backend(read: Manifest, out: str, workers: int | None, ray: str | None, red
 
 
 def _memory_each(clips: Any) -> int:
-    """Returns the bytes that a worker may take, for the largest frames that the clips are processed at."""
+    """Returns the bytes that a worker may need, for the largest frame size of the clips."""
     from mnemask.pipeline.estimates import activation_bytes
 
     side = max(int(clip.options.get("size", 480)) for clip in clips)
@@ -257,7 +255,7 @@ def _finish(
     why: str | None,
     write: Callable[[dict[str, str]], None],
 ) -> None:
-    """Writes the reports, says what became of the batch, and leaves with its exit code."""
+    """Writes the reports, prints a summary, and exits with the batch's exit code unless all went well."""
     from mnemask.manifest.report import page_of, report_of
 
     report = report_of(read, outcomes, seconds, why)
@@ -268,7 +266,7 @@ def _finish(
     console.print(f"{len(read.clips)} clips in {seconds:.1f} s: {said}", markup=False)
     console.print(f"report in {out}/report.html", markup=False)
     if why is not None:
-        console.print("stopped; the same command goes on with it")
+        console.print("stopped; run the same command again to resume")
         raise typer.Exit(130 if why == "SIGINT" else 143)
     if counts["failed"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What a worker of `mnemask batch` does with a clip: `mnemask segment --resume`, with weights that stay loaded."""
+"""The worker of `mnemask batch`: runs `mnemask segment --resume` on each clip, with weights that stay loaded."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from mnemask.manifest.schedule import Clip
 
 _ADVANCE_SECONDS = 0.5
-_NETWORKS = 2  # of different weights or devices that stay loaded
+_NETWORKS = 2  # networks, of different weights or devices, that stay loaded
 
 
-_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]  # click's, or that of the copy of click in typer
+_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]  # UsageError of click, or of typer's own copy of click
 
 
 @lru_cache
 def clip_command() -> Any:
-    """Returns the command `segment` as a click command that raises what it cannot do."""
+    """Returns `segment` as a click command that raises its errors instead of printing them."""
     app = typer.Typer()
     app.command()(SEGMENT)
     return typer.main.get_command(app)
@@ -56,7 +56,7 @@ def columns() -> list[Column]:
 def _column(parameter: inspect.Parameter) -> Column:
     kind, info = get_args(parameter.annotation)[:2]
     kinds = {kind, *get_args(kind)}
-    declared = (info.default, *(info.param_decls or ()))  # in an Annotated the first one is taken for the default
+    declared = (info.default, *(info.param_decls or ()))  # in an Annotated, typer stores the first name as the default
     spelled = [each for each in declared if isinstance(each, str) and each.startswith("--")]
     name = spelled[0].removeprefix("--").partition("/")[0] if spelled else parameter.name.replace("_", "-")
     many = any(get_origin(each) is list for each in kinds)
@@ -64,22 +64,22 @@ def _column(parameter: inspect.Parameter) -> Column:
 
 
 def _place_at(text: str, base: str) -> str:
-    """Places the mask of FRAME=MASK."""
+    """Returns FRAME=MASK with the path of the mask made absolute."""
     where, equals, path = text.partition("=")
     return where + equals + placed(path, base) if path else text
 
 
 def _place_model(text: str, base: str) -> str:
-    """Places a checkpoint; a name is none."""
+    """Returns the path of a checkpoint made absolute, or a model's name unchanged."""
     return str(Path(base, text)) if Path(base, text).is_file() else text
 
 
 def _refuse_code(text: str, base: str) -> str:
-    """Returns a policy by name; raises InputError for code of one's own, which no file may have imported."""
+    """Returns the policy's name; raises InputError for the user's own code, which a manifest may not import."""
     if ":" in text:
         raise InputError(
-            f"policy {text!r} is code, which a manifest cannot have imported",
-            "give it to the command (--policy), or install it as a package that names it",
+            f"policy {text!r} is code, which a manifest may not import",
+            "give it on the command line (--policy), or install a package that registers it",
         )
     return text
 
@@ -88,14 +88,14 @@ _PLACES: dict[str, Callable[[str, str], str]] = {"at": _place_at, "model": _plac
 
 
 def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options as they were given to the command, with their paths made absolute."""
+    """Returns the options given to the command, with their paths made absolute."""
     by_name = {column.name: column for column in columns()}
 
     def place(name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [place(name, each) for each in value]
         column = by_name[name]
-        if name == "policy":  # the user's own code, in a file that workers find from anywhere
+        if name == "policy":  # the user's own code: an absolute path, so that workers find it from any folder
             file, colon, rest = value.partition(".py:")
             return f"{Path(file).resolve()}{colon}{rest}" if colon else value
         return value if column.flag or column.is_path else column.place(value, str(Path.cwd()))
@@ -104,7 +104,7 @@ def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:
-    """Returns the arguments that say to `segment` what a line of a manifest does."""
+    """Returns a manifest line's options as command-line arguments for `segment`."""
     found = []
     for name, value in options.items():
         if name == VIDEO:
@@ -117,11 +117,11 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
 
 
 def open_worker(options: Mapping[str, Any]) -> Work:
-    """Returns the function that does a clip.
+    """Returns the function that segments one clip.
 
     Args:
-        options: `out`, the folder or address of the batch; `redo`, whether a clip that was done with other settings is
-            done again; `threads`.
+        options: `out`, the folder or address of the batch; `redo`, whether to redo clips that were done with other
+            settings; `threads`, the number of threads.
     """
     import torch
 
@@ -146,7 +146,7 @@ def open_worker(options: Mapping[str, Any]) -> Work:
 
 
 def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Returns the options with what lies on a storage replaced by copies on the disk, each in a folder of its own."""
+    """Returns the options with files on remote storage replaced by local copies, each in a folder of its own."""
     paths = {VIDEO, "at", *(column.name for column in columns() if column.is_path)}
     folders = (scratch / str(number) for number in count())
 
@@ -164,7 +164,7 @@ def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 def _segment(
     options: Mapping[str, Any], place: ClipFolder, control: Control, load: Callable[..., Any], again: str = ""
 ) -> Outcome:
-    """Returns what became of a clip; raises MnemaskError for what it cannot do."""
+    """Segments a clip and returns its outcome; raises MnemaskError if that is not possible."""
     folder, teller, said = place.path, _Teller(control), [again] if again else []
     lent = segment.Lent(load, lambda interrupt: _Asked(control), teller, masks_elsewhere=bool(place.address))
     token = segment.LENT.set(lent)
@@ -177,7 +177,7 @@ def _segment(
     finally:
         segment.LENT.reset(token)
     if code:
-        return Outcome("stopped", "the batch was stopped", "running it again goes on with the clip")
+        return Outcome("stopped", "the batch was stopped", "run it again to resume the clip")
     facts = {
         **_facts(folder),
         "moments": _moments(folder, str(options[VIDEO])),
@@ -189,7 +189,7 @@ def _segment(
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Returns what the report of a clip says of it."""
+    """Returns the facts about a clip that the batch's report takes from the clip's report."""
     report = json.loads((folder / "report.json").read_text())
     kept = ("frames", "seconds", "frames_per_second", "resumed_at", "peak_memory_bytes")
     known = {name: report.get(name) for name in kept}
@@ -197,24 +197,24 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _moments(folder: Path, video: str) -> list[dict[str, Any]]:
-    """Returns the most doubtful frames of a complete clip, found once and saved."""
+    """Returns the most doubtful frames of a complete clip; they are found once and saved."""
     from mnemask.manifest.report import doubtful_frames
 
     saved, written = folder / MOMENTS, Written(folder)
     if written.owns(saved):
         return list(json.loads(saved.read_bytes()))
     found = [each.to_dict() for each in doubtful_frames(folder, video)]
-    # A file of that name that is the user's own is left alone; the batch's report has them anyway.
+    # A user's own file of that name is left alone; the batch's report has the frames anyway.
     with suppress(OutputError), OutputLock(folder):
         written.write(saved, json.dumps(found))
     return found
 
 
 class _Teller:
-    """Is called after each frame, and says now and then how far the clip is.
+    """Called after each frame; reports the clip's progress every `_ADVANCE_SECONDS`.
 
     Attributes:
-        frames: that were tracked.
+        frames: the number of frames tracked.
     """
 
     def __init__(self, control: Control) -> None:
@@ -229,7 +229,7 @@ class _Teller:
 
 
 class _Asked:
-    """Stands for StopSignals where the batch hears the signals."""
+    """Replaces StopSignals in a worker, where the batch handles the signals."""
 
     exit_code = 130
 
@@ -248,7 +248,7 @@ class _Asked:
 
 @contextmanager
 def _warnings(said: list[str]) -> Iterator[None]:
-    """Within it, warnings are noted, and nothing is printed."""
+    """Collects warnings in `said` and prints nothing while the context is active."""
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -266,12 +266,12 @@ def _warnings(said: list[str]) -> Iterator[None]:
 
 @contextmanager
 def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Yields a function that raises MnemaskError for a line that `segment` would refuse before it loads the network."""
+    """Yields a function that raises MnemaskError for options that `segment` refuses before it loads the network."""
     with TemporaryDirectory(prefix="mnemask-") as nowhere:
 
         def check(options: Mapping[str, Any]) -> None:
             if any(is_fetched(str(each)) for each in options.values()):
-                return  # what lies on a storage is looked at when its turn comes
+                return  # files on remote storage are checked only when the clip's turn comes
             token = segment.LENT.set(segment.Lent(checks_only=True))
             try:
                 with speaking(quiet=True, as_json=False):
@@ -283,7 +283,7 @@ def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
-    """Calls `segment`; returns its exit code, 0 if the clip is complete; raises MnemaskError."""
+    """Calls `segment` and returns its exit code, 0 if the clip is complete; raises MnemaskError for invalid options."""
     *given, end, video = arguments(options)
     try:
         code = clip_command().main([*given, mode, f"--out={folder}", end, video], "segment", standalone_mode=False)
@@ -292,6 +292,6 @@ def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
         said = f"{name} is {options[name]!r}: " if name in options else ""
         raise InputError(
             said + error.message.removeprefix("Value error, ").rstrip("."),
-            "correct it, or leave it out for the default",
+            "correct it, or leave it out to use the default",
         ) from error
     return int(code or 0)

@@ -1,4 +1,4 @@
-"""`mnemask bench`: how fast it is on this machine, and how near to what the machine can do."""
+"""`mnemask bench`: how fast mnemask is on this machine, in seconds and relative to the machine's ceiling."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 @command
 def bench(
     model: Annotated[str, typer.Option("--model", help="`compact`, `stcn`, or a checkpoint.")] = "compact",
-    objects: Annotated[str, typer.Option("--objects", help="How many to follow, such as 1,3.")] = "1,3",
+    objects: Annotated[str, typer.Option("--objects", help="Numbers of objects to measure, such as 1,3.")] = "1,3",
     size: SizeOption = 480,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each part is timed.")] = 15,
-    quick: Annotated[bool, typer.Option("--quick", help="Three rounds, and no bank of 100 frames.")] = False,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times that each part is measured.")] = 15,
+    quick: Annotated[bool, typer.Option("--quick", help="At most three rounds, and no bank of 100 frames.")] = False,
     device: DeviceOption = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers to this file; `-`: to standard output.")
+        Path | None, typer.Option("--json", help="Write all numbers to this file, or with `-` to standard output.")
     ] = None,
 ) -> None:
-    """Measure the speed of each part and of the whole, on drawn frames, and how near it is to the machine's ceiling.
+    """Measure the speed of the parts and of whole frames on synthetic video, and compare it with the machine's ceiling.
 
-    Times are medians of interleaved rounds with their quartiles.
+    Times are medians and quartiles of interleaved rounds.
 
     **Examples**
 
@@ -67,10 +67,10 @@ def bench(
 
 
 def parse_objects(text: str) -> list[int]:
-    """Returns the numbers of "1,3"; raises InputError for anything else."""
+    """Returns the numbers in a list such as "1,3"; raises InputError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 3 for part in parts):
-        raise mm.InputError(f"--objects {text[:40]!r} is not a list of numbers", "give some such as 1,3")
+        raise mm.InputError(f"--objects {text[:40]!r} is not a list of numbers", "give a list such as 1,3")
     return [int(part) for part in parts]
 
 
@@ -94,11 +94,11 @@ def show(report: BenchReport) -> None:
     console.print(times_of("Files, per frame", [(file.name, file) for file in report.files]))
     say(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
     if not settings["trained"]:
-        say("the weights are random, since the package has none of this model: masks say nothing, times do")
+        say("the weights are random, as the package has none for this model: the times are valid, the masks are not")
 
 
 def say(sentence: str) -> None:
-    """Prints a sentence as it is."""
+    """Prints a sentence without markup or wrapping."""
     console.print(sentence, markup=False, soft_wrap=True)
 
 
@@ -117,7 +117,7 @@ def new_table(title: str, first: str, *others: str) -> Table:
 
 
 def times_of(title: str, rows: Sequence[tuple[str, Measured]]) -> Table:
-    """Returns a table of times, with the shares of the ceiling where there are any."""
+    """Returns a table of times, with operations, bytes and shares of the ceiling where they are known."""
     counted = any(row.share for _, row in rows)
     table = new_table(title, "", "ms", "quartiles", *(["GFLOP", "MB", "ceiling"] if counted else []))
     for name, row in rows:
@@ -129,5 +129,5 @@ def times_of(title: str, rows: Sequence[tuple[str, Measured]]) -> Table:
 
 
 def milliseconds(seconds: float) -> str:
-    """Returns three digits or more."""
+    """Returns the time in milliseconds: one decimal, or none from 100 ms on."""
     return f"{1000 * seconds:.{0 if seconds >= 0.1 else 1}f}"

@@ -1,4 +1,4 @@
-"""`mnemask compare`: policies side by side on one's own video, as one page."""
+"""`mnemask compare`: compares policies on the user's own video, on one page."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ if TYPE_CHECKING:
 @configured("policy", "budget")
 def compare(
     video: Annotated[
-        str, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read several times.")
+        str, typer.Argument(help="A video file, or a folder or quoted glob of images; read several times.")
     ],
-    policy: Annotated[list[str], typer.Option(metavar="POLICY", help=f"{POLICY_HELP} Repeat it to compare.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
+    policy: Annotated[list[str], typer.Option(metavar="POLICY", help=f"{POLICY_HELP} Repeat to compare several.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and its files.")],
     prompts: PromptOptions = PROMPTS,
     gt: Annotated[
-        Path | None, typer.Option(help="Folder of true masks, named as the frames are, of all frames or some.")
+        Path | None, typer.Option(help="Folder of true masks of all or some frames, with the names of the frames.")
     ] = None,
     no_consistency: Annotated[
-        bool, typer.Option("--no-consistency", help="Do not track back where there are no true masks: half the time.")
+        bool, typer.Option("--no-consistency", help="Without --gt, do not track back; takes half the time.")
     ] = False,
     model: ModelOption = "compact",
     config: mm.TrackerConfig = CONFIG,
     device: DeviceOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start over in a folder that holds a comparison.")
+        bool, typer.Option("--overwrite", help="Replace an earlier comparison in the folder.")
     ] = False,
 ) -> None:
-    """Compare policies on a video: masks, agreement, scores, speed, bytes and memory on one page that opens offline.
+    """Compare policies on a video: masks, agreement, scores, speed, bytes and memory, on a page that works offline.
 
     **Examples**
 
     `mnemask compare street.mp4 --mask first.png --policy diverse --policy lfu --policy keep-all -o look`
 
-    `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look  # scores by J and F`
+    `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look  # scores them by J and F`
 
-    Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
-    The same command goes on where it was stopped, and more policies may be added.
+    Without --gt, each policy also tracks back from its last mask, to see whether it finds the masks you gave.
+    To resume, run the same command again; with more policies, it adds these.
     """
     from mnemask.comparison import compare_video
     from mnemask.evaluation.runner import TrackerFactory
 
     video = repeatable(video)
-    plans = [prompts.plan(video)]  # what is wrong with it is said before the video is read
+    plans = [prompts.plan(video)]  # so that errors in the prompts are reported before the video is read
     plans[0].say_notes()
 
     def new_plan() -> PromptPlan:
@@ -102,7 +102,7 @@ def compare(
 
 
 def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
-    """Prints how the policies did, scores in percent."""
+    """Prints the policies' results, with scores in percent."""
     names = [name for name in ("J&F", "J", "F", "consistency", "agreement") if rows[0].get(name) is not None]
     table = Table("policy", *names, "frames/s", "frames held", "most MiB", box=SIMPLE_HEAD)
     for row in rows:
@@ -113,8 +113,8 @@ def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
 
 
 def show_stage(show: Show, progress: CompareProgress) -> None:
-    """Shows what is being done, how far it is, and how fast it goes."""
-    before = f" ({', '.join(progress.reused)}: there already)" if progress.reused else ""
+    """Shows the current stage, its progress and its speed."""
+    before = f" ({', '.join(progress.reused)}: done before)" if progress.reused else ""
     of = "" if progress.total is None else f"/{progress.total}"
     text = f"{progress.stage} · {progress.frames}{of} frames · {progress.frames_per_second:.1f} frames/s{before}"
     per_second = round(progress.frames_per_second, 3)

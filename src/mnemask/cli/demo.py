@@ -1,4 +1,4 @@
-"""`mnemask demo`: the main job on a video that it draws itself."""
+"""`mnemask demo`: segments a synthetic video and scores the result."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mnemask.cli.progress import progress, show_frames
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures.")] = Path("demo"),
     frames: Annotated[int, typer.Option(min=12, help="Length of the clip.")] = 72,
-    objects: Annotated[int, typer.Option(min=1, max=8, help="Objects in it.")] = 2,
+    objects: Annotated[int, typer.Option(min=1, max=8, help="Number of objects.")] = 2,
     seed: Annotated[int, typer.Option(help="Another seed draws another clip.")] = 0,
-    model: Annotated[str, typer.Option(help="`compact` or the path of a checkpoint.")] = "compact",
+    model: Annotated[str, typer.Option(help="`compact`, or the path of a checkpoint.")] = "compact",
 ) -> None:
-    """Draw a video with exact masks, segment it with the embedded model, score it, and leave pictures to look at.
+    """Draw a video with exact masks, segment it with the included model, score the masks, and write pictures.
 
     **Examples**
 
@@ -65,8 +65,8 @@ def demo(
         soft_wrap=True,
     )
     console.print(
-        f"the same by hand: mnemask segment {literal(files['clip.mp4'])} --mask {literal(files['first.png'])} "
+        f"to repeat it: mnemask segment {literal(files['clip.mp4'])} --mask {literal(files['first.png'])} "
         "-o OUT --overlay",
         soft_wrap=True,
     )
-    console.print(f"or click on them in the browser: mnemask studio {literal(files['clip.mp4'])}", soft_wrap=True)
+    console.print(f"or click on objects in the browser: mnemask studio {literal(files['clip.mp4'])}", soft_wrap=True)

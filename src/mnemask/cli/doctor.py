@@ -1,4 +1,4 @@
-"""`mnemask doctor`: what is wrong with a video, a mask or the installation, and how to fix it."""
+"""`mnemask doctor`: finds faults in a video, a mask or the installation, and how to fix them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bol
 def doctor(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Videos, folders of frames, or mask images; none: the installation.", metavar="[FILE…]"),
+        typer.Argument(
+            help="Videos, folders of frames, or mask images; without any, the installation.", metavar="[FILE…]"
+        ),
     ] = None,
 ) -> None:
-    """Say what is wrong with a video, a mask or the installation, and how to fix it.
+    """Find out what is wrong with a video, a mask or the installation, and how to fix it.
 
-    Masks that are given with a video are also compared with it: size, and frames.
-    Without a file it lists versions, and decodes and segments a tiny video that the package carries.
-    Exits with 1 if a problem was found.
+    Masks given together with a video are also checked against it: their size and their frames.
+    Without a file, it lists versions, and decodes and segments a tiny video from the package.
+    The exit code is 1 if a problem was found.
 
     **Examples**
 
-    `mnemask doctor  # the installation`
+    `mnemask doctor  # checks the installation`
 
-    `mnemask doctor street.mp4 first.png  # a video, and whether the mask fits it`
+    `mnemask doctor street.mp4 first.png  # checks a video, and whether the mask fits it`
 
-    `mnemask doctor frames/ masks/  # folders of both`
+    `mnemask doctor frames/ masks/  # checks folders of both`
     """
     from mnemask.doctor import diagnose_all, diagnose_installation
 

@@ -1,4 +1,4 @@
-"""`mnemask score` (J and F of masks), `evaluate` (policies over a benchmark), `significance` (is one better?)."""
+"""`mnemask score` (J and F of masks), `evaluate` (policies on a benchmark), `significance` (is one better?)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from mnemask.evaluation.suite import SuiteProgress
 
 SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
-LEFT_OUT = ("A", "gain-Low", "gain-High", "A-Mean", "B-Mean", "wins", "ties", "losses")  # others say it, or A is one
+# Columns that the others imply, and A, which is the same in all rows.
+LEFT_OUT = ("A", "gain-Low", "gain-High", "A-Mean", "B-Mean", "wins", "ties", "losses")
 SHOWN = {
     "policy": "policy",
     "J&F-Mean": "J&F",
@@ -57,14 +58,14 @@ SHOWN = {
 
 
 class Protocol(StrEnum):
-    """How DAVIS counts."""
+    """The scoring rules of DAVIS."""
 
     davis2016 = "davis2016"
     davis2017 = "davis2017"
 
 
 class Per(StrEnum):
-    """What a row of scores is of."""
+    """The unit of a row of scores."""
 
     sequence = "sequence"
     object = "object"
@@ -73,16 +74,16 @@ class Per(StrEnum):
 @command
 def score(
     gt: Annotated[Path, typer.Option(help="Folder of the true masks: SEQUENCE/*.png, or one sequence's *.png.")],
-    pred: Annotated[Path, typer.Option(help="Folder of the masks to score, named alike.")],
+    pred: Annotated[Path, typer.Option(help="Folder of the masks to score, with the same names.")],
     protocol: Annotated[
-        Protocol, typer.Option(help="davis2016: everything marked is one object. davis2017: ids are kept apart.")
+        Protocol, typer.Option(help="davis2016: everything marked is one object. davis2017: each id is an object.")
     ] = Protocol.davis2017,
-    per: Annotated[Per, typer.Option(help="A row for each sequence or each object.")] = Per.sequence,
+    per: Annotated[Per, typer.Option(help="Print a row for each sequence or each object.")] = Per.sequence,
     official_decay: Annotated[
-        bool, typer.Option("--official-decay", help="Repeat the official tool's decay, wrong past 256 frames.")
+        bool, typer.Option("--official-decay", help="Compute the official tool's decay, wrong past 256 frames.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all scores to this file; `-`: to standard output.")
+        Path | None, typer.Option("--json", help="Write all scores to this file, or with `-` to standard output.")
     ] = None,
 ) -> None:
     """Score masks by the DAVIS measures: J (overlap), F (boundary), their mean, recall and decay.
@@ -93,7 +94,7 @@ def score(
 
     `mnemask score --gt DAVIS/Annotations/480p --pred davis/masks/lfu  # J and F of each sequence`
 
-    `mnemask score --gt truth --pred out/masks --protocol davis2016  # masks of 0 and 255: all is one object`
+    `mnemask score --gt truth --pred out/masks --protocol davis2016  # for masks of 0 and 255`
     """
     from mnemask.evaluation.score import score_folder
     from mnemask.evaluation.tables import cells
@@ -120,7 +121,7 @@ def score(
 @in_panels()
 @configured("policy", "budget")
 def evaluate(
-    root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
+    root: Annotated[Path, typer.Argument(help="Folder of the data set.", metavar="DATASET_ROOT")],
     dataset: DatasetOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, results/ and tables/.")],
     policy: Annotated[
@@ -138,7 +139,7 @@ def evaluate(
     device: DeviceOption = None,
     engine: EngineOption = DEFAULT_ENGINE,
 ) -> None:
-    """Score policies on a benchmark by J and F, speed and memory. The same command goes on where it was stopped.
+    """Score policies on a benchmark by J and F, speed and memory. To resume, run the same command again.
 
     **Examples**
 
@@ -151,7 +152,7 @@ def evaluate(
     `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20
     -o long  # shows drift over 3,561 frames`
 
-    Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
+    Each result is saved in OUT/masks and OUT/results at once; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
@@ -178,7 +179,7 @@ def evaluate(
     show_table(cells(overall))
     if "p" in overall[0]:
         console.print(
-            f"gain and p: against {policies[0]}, sequence by sequence; mnemask significance {out} --a … says more",
+            f"gain and p: against {policies[0]}, paired by sequence; for details: mnemask significance {out} --a …",
             markup=False,
         )
     for note in notes:
@@ -194,7 +195,7 @@ def evaluate(
 
 
 def show_table(overall: list[list[str]]) -> None:
-    """Prints those columns of the table over all sequences that a terminal has room for."""
+    """Prints the columns of the table over all sequences for which a terminal has room."""
     header, *rows = overall
     shown = [column for column, name in enumerate(header) if name in SHOWN]
     table = Table(*(SHOWN[header[column]] for column in shown), box=SIMPLE_HEAD)
@@ -204,8 +205,8 @@ def show_table(overall: list[list[str]]) -> None:
 
 
 def show_suite(show: Show, progress: SuiteProgress) -> None:
-    """Shows how many sequences are done, and how fast it goes."""
-    before = f" ({progress.found} were there)" if progress.found else ""
+    """Shows how many sequences are done, and the speed."""
+    before = f" ({progress.found} done before)" if progress.found else ""
     text = f"{progress.done}/{progress.total} sequences{before} · {progress.frames_per_second:.1f} frames/s"
     show(
         progress.frames,
@@ -219,7 +220,7 @@ def show_suite(show: Show, progress: SuiteProgress) -> None:
 
 
 class Form(StrEnum):
-    """How a table is printed."""
+    """The format in which a table is printed."""
 
     text = "text"
     markdown = "markdown"
@@ -232,37 +233,41 @@ class Form(StrEnum):
 def significance(
     out: Annotated[
         list[Path],
-        typer.Argument(help="Folder of `mnemask evaluate`. Several, or a folder of them, are runs, such as seeds."),
+        typer.Argument(
+            help="Folder of `mnemask evaluate`. Several, or a folder of several, count as runs, such as seeds."
+        ),
     ],
     a: Annotated[
         str,
-        typer.Option("--a", metavar="POLICY", help="A policy, or results elsewhere: OUT/results/POLICY, a glob."),
+        typer.Option(
+            "--a", metavar="POLICY", help="A policy, or results elsewhere: OUT/results/POLICY, or a quoted glob."
+        ),
     ],
     b: Annotated[
         list[str] | None,
-        typer.Option("--b", metavar="POLICY", help="What to compare it with. Repeatable. [default: all others]"),
+        typer.Option("--b", metavar="POLICY", help="Policy to compare with. Repeatable. [default: all others]"),
     ] = None,
     measure: Annotated[str, typer.Option(help="J&F, J or F.")] = "J&F",
     power: Annotated[
-        float, typer.Option(metavar="POINTS", help="Say how many sequences a difference of so many points needs.")
+        float, typer.Option(metavar="POINTS", help="Report how many sequences are needed to show this difference.")
     ] = 1.0,
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    per_sequence: Annotated[bool, typer.Option("--per-sequence", help="A row for each sequence instead.")] = False,
-    form: Annotated[Form, typer.Option("--format", help="How to print the table.")] = Form.text,
+    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    per_sequence: Annotated[bool, typer.Option("--per-sequence", help="Print a row per sequence instead.")] = False,
+    form: Annotated[Form, typer.Option("--format", help="Format of the table.")] = Form.text,
 ) -> None:
-    """Say whether a policy is better than others or chance: paired by sequence, with intervals and p-values.
+    """Test whether a policy is better than others: paired by sequence, with intervals and p-values.
 
     **Examples**
 
-    `mnemask significance davis --a diverse --b lfu`
+    `mnemask significance davis --a diverse --b lfu  # compares two policies`
 
     `mnemask significance seed0 seed1 seed2 --a newest:Newest
     --format latex  # compares with all others over three runs`
 
     `mnemask significance davis --a new/results/lfu --b lfu  # compares the same policy with other weights`
 
-    Intervals are bootstraps of sequences and of objects within; p-values come of exchanging both within sequences,
-    corrected by Holm where there are several.
+    Intervals are bootstrapped over sequences and the objects in them; p-values are those of a permutation test that
+    exchanges the two policies within sequences, with Holm's correction if there are several.
     """
     from mnemask.evaluation.significance import compared
     from mnemask.evaluation.tables import FORMATS, cells

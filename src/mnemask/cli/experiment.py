@@ -1,4 +1,4 @@
-"""`mnemask experiment`: the thesis's tables and figures and its ablations, on any benchmark."""
+"""`mnemask experiment`: the thesis's tables and figures, and ablations, on any benchmark."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from mnemask.cli.progress import progress
 if TYPE_CHECKING:
     from mnemask.experiments import ExperimentResult
 
-# The files have them.
+# Columns that are only in the files.
 LEFT_OUT = ("J&F-Low", "J&F-High", "gain-Low", "gain-High", "J-Recall", "F-Recall", "F-Decay", "most frames")
 
 
 def show_experiments(wanted: bool | None) -> None:
-    """Prints the names of all experiments and leaves."""
+    """Prints the names of all experiments and exits."""
     from mnemask.experiments import EXPERIMENTS
 
     if not wanted:
@@ -57,15 +57,13 @@ def show_experiments(wanted: bool | None) -> None:
 @in_panels()
 @configured("policy", "frames", "budget", "write_every", "top_k")
 def experiment(
-    name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
-    root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
+    name: Annotated[str, typer.Argument(help="Name, such as strategies, table1 or fig11; see --list.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the data set.", metavar="DATASET_ROOT")],
     dataset: DatasetOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments, which share their runs.")],
     policy: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="POLICY", help=f"Another policy to compare with the experiment's. {POLICY_HELP} Repeatable."
-        ),
+        typer.Option(metavar="POLICY", help=f"Another policy to add to the experiment's. {POLICY_HELP} Repeatable."),
     ] = None,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
@@ -81,19 +79,19 @@ def experiment(
         typer.Option("--list", callback=show_experiments, is_eager=True, help="List the experiments and exit."),
     ] = None,
 ) -> None:
-    """Repeat an experiment of the thesis, or an ablation. The same command goes on where it was stopped.
+    """Repeat an experiment of the thesis, or run an ablation. To resume, run the same command again.
 
     **Examples**
 
-    `mnemask experiment --list`
+    `mnemask experiment --list  # lists the experiments`
 
-    `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab  # prints the thesis's figures beside`
+    `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab  # adds the thesis's numbers`
 
     `mnemask experiment table1 DAVIS --dataset davis2017 --policy newest.py:Newest -o lab  # adds a row of your own`
 
-    `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab  # uses what table1 left in lab`
+    `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab  # reuses the runs of table1`
 
-    OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
+    OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the figures; OUT/runs has masks and scores.
     """
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
@@ -131,7 +129,7 @@ def show_findings(findings: ExperimentResult) -> None:
 
 
 def in_short(cells: list[list[str]]) -> list[list[str]]:
-    """Returns those columns of a table that a terminal has room for, a gain with its interval in one."""
+    """Returns the columns of a table for which a terminal has room, with a gain and its interval in one."""
     header, *body = cells
     shown = [column for column, name in enumerate(header) if name not in LEFT_OUT]
     short = [[header[column].removesuffix("-Mean") for column in shown]]

@@ -1,4 +1,4 @@
-"""`mnemask export`: masks as the files of other tools, and the network as files that run without PyTorch."""
+"""`mnemask export`: writes masks as files of other tools, and the network as files that run without PyTorch."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _ONNX = "With --onnx"
 def export(
     masks: Annotated[
         str | None,
-        typer.Argument(help="Folder or address that `segment` or `batch` wrote, in any format, or a project."),
+        typer.Argument(help="Folder or address written by `segment` or `batch`, in any format, or a project."),
     ] = None,
     to: Annotated[ExportTo | None, typer.Option("--to", help="Tool or format to write (docs/formats.md).")] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder to write. [default: MASKS/export/FORMAT]")
+        Path | None, typer.Option("-o", "--out", help="Folder to write to. [default: MASKS/export/FORMAT]")
     ] = None,
     video: Annotated[
-        str | None, typer.Option("--video", help="The video of the masks: its frames are put where the tool looks.")
+        str | None, typer.Option("--video", help="Video of the masks: write its frames where the tool looks.")
     ] = None,
     pictures: Annotated[
         bool,
-        typer.Option("--pictures", help="Of a batch: put the frames of its videos where the tool looks for them."),
+        typer.Option("--pictures", help="Of a batch: write the frames of its videos where the tool looks."),
     ] = False,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", min=0, help="Pixels that outlines may be off, for fewer corners. 0 is exact."),
+        typer.Option("--tolerance", min=0, help="Pixels that outlines may deviate, for fewer vertices; 0 is exact."),
     ] = 0.0,
     onnx: Annotated[
         Path | None, typer.Option("--onnx", help="Folder for the ONNX files and network.json.", rich_help_panel=_ONNX)
@@ -51,19 +51,19 @@ def export(
         typer.Option(help="Height and width of the frames, in pixels.", metavar="HEIGHTxWIDTH", rich_help_panel=_ONNX),
     ] = "480x854",
     objects: Annotated[
-        int, typer.Option(min=1, help="Objects, all given in the first frame.", rich_help_panel=_ONNX)
+        int, typer.Option(min=1, help="Number of objects, all given in the first frame.", rich_help_panel=_ONNX)
     ] = 1,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in the folder.")] = False,
 ) -> None:
-    """Write masks as the files of another tool, or the network as ONNX files.
+    """Write masks as files of another tool, or the network as ONNX files.
 
     **Examples**
 
     `mnemask export out --to coco  # writes out/export/coco/annotations.json: classes, track ids, run lengths`
 
-    `mnemask export out --to yolo --video street.mp4 -o dataset  # puts the frames beside the labels`
+    `mnemask export out --to yolo --video street.mp4 -o dataset  # writes frames and labels`
 
     `mnemask export batch-out --to yolo --pictures  # makes one data set of all clips of a batch`
 
@@ -71,7 +71,7 @@ def export(
 
     `mnemask export s3://bucket/run --to coco -o dataset  # exports a batch whose results are on shared storage`
 
-    `mnemask export --onnx network/ --size 480x854  # writes the network; docs/speed.md says what each file takes`
+    `mnemask export --onnx network/ --size 480x854  # writes the network; docs/speed.md describes the files`
     """
     if onnx is not None:
         if masks is not None or to is not None:
@@ -80,12 +80,12 @@ def export(
         return
     if to is None and masks is not None:
         raise mm.InputError(
-            "--to is missing: the tool or format to write", f"such as: mnemask export {masks} --to coco"
+            "--to is missing: the tool or format to write", f"add it, such as: mnemask export {masks} --to coco"
         )
     if masks is None or to is None:
         raise mm.InputError(
             "there is nothing to export",
-            "give the folder of masks and --to FORMAT, such as: mnemask export out --to coco; or --onnx FOLDER",
+            "give a folder of masks and --to FORMAT, such as: mnemask export out --to coco; or --onnx FOLDER",
         )
     from mnemask.export import export_masks
     from mnemask.io.storage import fetched, is_address
@@ -114,7 +114,7 @@ def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, mode
 
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
     if match is None:
-        raise mm.InputError(f"--size {size!r} is not a size", "write the height, an x and the width, such as 480x854")
+        raise mm.InputError(f"--size {size!r} is not a size", "give HEIGHTxWIDTH, such as 480x854")
     import torch
 
     network = mm.load_model(model, device="cpu", dtype=torch.float32)

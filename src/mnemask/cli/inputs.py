@@ -1,4 +1,4 @@
-"""The video and the prompts of a run: their options, read, checked, and identified by their content."""
+"""The video and the prompts of a run: their options, how they are read and checked, and checksums of their content."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ if TYPE_CHECKING:
 
 
 def is_repeatable(video: str) -> bool:
-    """Returns whether the same frames come when the video is read again."""
+    """Returns whether reading the video again gives the same frames."""
     from mnemask.io.sources import is_broadcast
 
     return not (video == "-" or video.startswith("camera:") or is_broadcast(video) or Path(video).is_fifo())
 
 
 def shown(video: str) -> str:
-    """Returns the name of a video for messages: an address may hold a password."""
+    """Returns the name of a video for messages; an address, which may hold a password, is not shown."""
     return "the address" if "://" in video else repr(video)
 
 
 def of_video(video: str, *, growing: bool) -> str:
-    """Returns name and checksum: of a file's size and ends, of a folder's names, sizes and samples, of an address.
+    """Returns the name and checksum of a video.
+
+    The checksum is of a file's size, start and end, of a folder's names, sizes and samples, or of an address.
 
     Args:
-        video: as the user gave it.
-        growing: whether it is still being written, and so known by its name only.
+        video: the video as given by the user.
+        growing: whether it is still being written, so that only its name identifies it.
     """
     if "://" in video:  # which may hold a password
         return f"address, sha256 {_short(video.encode())}"
@@ -50,9 +52,9 @@ def of_video(video: str, *, growing: bool) -> str:
 
 
 def of_files(*paths: Path | None) -> list[str]:
-    """Returns name and checksum of each file that is given; only the name of one that is not there.
+    """Returns the name and checksum of each file given, and only the name of a missing file.
 
-    A map inside a file, such as `masks.mkv/00012`, has its own name and that file's checksum.
+    A label map inside a file, such as `masks.mkv/00012`, has its own name and that file's checksum.
     """
     from mnemask.io.label_files import file_of
     from mnemask.io.sources import of_content
@@ -67,7 +69,7 @@ def of_files(*paths: Path | None) -> list[str]:
 
 
 def of_masks(path: Path | None) -> list[str]:
-    """Returns name and checksum of a mask file, or of a folder of masks: of all files that are read there."""
+    """Returns the name and checksum of a mask file, or of a folder and all mask files that are read in it."""
     if path is None or not path.is_dir():
         return of_files(path)
     from mnemask.io.sources import of_content
@@ -79,14 +81,14 @@ def of_masks(path: Path | None) -> list[str]:
 
 
 def of_model(name: str) -> str:
-    """Returns name and checksum of the weights."""
+    """Returns the name and checksum of the weights."""
     from mnemask.model.checkpoints import packaged_weights
 
     return of_files(packaged_weights(name) or Path(name))[0]
 
 
 def of_later(later: Sequence[str]) -> list[str]:
-    """Returns frame, id where one is given, name and checksum of masks given for later frames."""
+    """Returns the frame, the id if given, the name and the checksum of each mask for a later frame."""
     from mnemask.prompts import parse_at
 
     return [f"{at.where}={of_files(at.path)[0]}" for at in map(parse_at, later)]
@@ -101,7 +103,8 @@ _MASK = Annotated[
     typer.Option(
         "--mask",
         help="Image with the objects of the first frame: ids, colours, or black and white. Or a folder of masks of "
-        "some frames, named as those are: later ones correct, bring new objects, or, empty, say that all are gone.",
+        "some frames, with the frames' names: later masks correct objects, add new ones, or, if empty, mark all as "
+        "gone.",
     ),
 ]
 _BOX = Annotated[
@@ -117,26 +120,26 @@ _CLICK = Annotated[
     typer.Option(
         "--click",
         metavar="[FRAME:]ID=X,Y",
-        help="A place on object ID, in pixels, in the first frame unless another is named. Where a box or a mask shows "
-        "the object already, clicks correct it. Repeatable.",
+        help="A point on object ID, in pixels, in the first frame unless FRAME is given. If the object also has a box "
+        "or a mask, clicks correct that. Repeatable.",
     ),
 ]
 _NOT = Annotated[
     list[str] | None,
-    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place outside object ID. Repeatable."),
+    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A point outside object ID. Repeatable."),
 ]
 BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
 _BOX_FORMAT = Annotated[
-    BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes of two corners: x1,y1,x2,y2.")
+    BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes given by two corners: x1,y1,x2,y2.")
 ]
 _AT = Annotated[
     list[str] | None,
     typer.Option(
         "--at",
         metavar="FRAME[:ID]=MASK",
-        help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask says that "
-        "all, or the one with this ID, are gone. Frames count from 0; ID is for a file that shows one object, black "
-        "and white being 1 without it. Repeatable.",
+        help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask marks all "
+        "objects, or the one with this ID, as gone. Frames count from 0; ID is for a file with a single object, which "
+        "is 1 without it if black and white. Repeatable.",
     ),
 ]
 _REMOVE = Annotated[
@@ -148,8 +151,8 @@ ObjectOption = Annotated[
     typer.Option(
         "--object",
         metavar="ID=CLASS[:NAME]",
-        help="What an object is, such as `1=camel`, or `1=camel:Bobby` to say which one. Reports and exports use it. "
-        "Repeatable.",
+        help="Class of an object, such as `1=camel`, or class and name, such as `1=camel:Bobby`, for reports and "
+        "exports. Repeatable.",
     ),
 ]
 _VOID = Annotated[
@@ -157,14 +160,14 @@ _VOID = Annotated[
     typer.Option(
         "--void",
         metavar="VALUE",
-        help="Value of pixels in mask files that belong to no object, such as 255; `none`; or `auto`: a thin contour "
+        help="Value in mask files of pixels that belong to no object, such as 255; `none`; or `auto`: a thin contour "
         "of 255 is void, a solid area is not.",
     ),
 ]
 _CLEAN = Annotated[
     bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
 ]
-# By the name of the command's parameter; `PromptOptions` is made of them.
+# By the name of the command's parameter; `PromptOptions` is made from them.
 _PROMPT_OPTIONS: dict[str, tuple[Any, Any]] = {
     "mask": (_MASK, None),
     "box": (_BOX, None),
@@ -181,7 +184,7 @@ _PROMPT_OPTIONS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Where masks come from, as the user gave it to segment, compare or inspect."""
+    """The prompts as given by the user to segment, compare or inspect."""
 
     mask: Path | None
     boxes: Sequence[str] = ()
@@ -196,19 +199,19 @@ class PromptOptions:
 
     @property
     def any(self) -> bool:
-        """Whether anything was given."""
+        """Whether any mask, box, click or removal was given."""
         return bool(self.mask or self.boxes or self.later or self.removed or self.clicks or self.not_clicks)
 
     def plan(
         self, video: str, *, growing: bool = False, known: Collection[int] = (), begins_later: bool = False
     ) -> PromptPlan:
-        """Returns all masks of a run, read and checked.
+        """Returns the plan of all prompts of a run, read and checked.
 
         Args:
-            video: that they are of.
-            growing: whether it is still being written, and so has more frames than now.
-            begins_later: whether it is read from a later frame on.
-            known: the objects that are tracked before its first frame.
+            video: the video of the prompts.
+            growing: whether the video is still being written and will have more frames.
+            begins_later: whether reading begins after the video's first frame.
+            known: the ids of objects that are tracked before the first frame.
         """
         from mnemask.prompts import PromptPlan, parse_void
 
@@ -231,7 +234,7 @@ class PromptOptions:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Returns the settings that must be the same when the run is resumed."""
+        """Returns the settings that must not change when the run is resumed."""
         return {
             "mask": of_masks(self.mask),
             "boxes": list(self.boxes),
@@ -267,21 +270,21 @@ def _prompts(options: dict[str, Any]) -> PromptOptions:
     )
 
 
-PROMPTS: Any = None  # what a command has for a default until the options are read
+PROMPTS: Any = None  # a command's placeholder default; `with_prompts` passes the value made from the options
 
 
 def with_prompts(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Gives a command the options of prompts in place of its parameter `prompts`, and makes that of them.
+    """Replaces a command's parameter `prompts` by the options of prompts, from which its value is made.
 
     Args:
-        *left_out: options that it does not have.
+        *left_out: names of options that the command does not have.
     """
     options = {name: option for name, option in _PROMPT_OPTIONS.items() if name not in left_out}
     return with_options("prompts", options, _prompts)
 
 
 def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
-    """Returns the names of the frames, without endings, where the video is a folder or a pattern of images."""
+    """Returns the frames' file names without extensions if the video is a folder or glob of images, else None."""
     path = Path(video)
     if "://" in video or path.is_file() or not (has_magic(video) or path.is_dir()):
         return None

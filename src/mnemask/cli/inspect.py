@@ -1,4 +1,4 @@
-"""`mnemask inspect`: what is remembered of a video, and what a pixel was read from, as pictures."""
+"""`mnemask inspect`: writes pictures of what is in memory, and of the tokens that a pixel was read from."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from mnemask.cli.progress import progress
 def inspect(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
     video: Annotated[
-        str | None, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read twice.")
+        str | None, typer.Argument(help="A video file, or a folder or quoted glob of images; read twice.")
     ] = None,
     bank: Annotated[
-        Path | None, typer.Option(help="Look into a tracker saved by Tracker.save, on frames of VIDEO if given.")
+        Path | None, typer.Option(help="Show the memory in a file of Tracker.save, on the frames of VIDEO if given.")
     ] = None,
     prompts: PromptOptions = PROMPTS,
     at_frame: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="Look into memory after this frame. May be repeated. [default: the last]"),
+        typer.Option(min=0, help="Show the memory after this frame. Repeatable. [default: the last]"),
     ] = None,
     pixel: Annotated[
-        list[str] | None, typer.Option(help="x,y of a pixel in that frame: what was it read from? May be repeated.")
+        list[str] | None, typer.Option(help="x,y of a pixel in that frame: show what it was read from. Repeatable.")
     ] = None,
     model: ModelOption = "compact",
     config: mm.TrackerConfig = CONFIG,
     device: DeviceOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder that holds an inspection.")
+        bool, typer.Option("--overwrite", help="Overwrite an earlier inspection in the folder.")
     ] = False,
 ) -> None:
-    """Show which past pixels are remembered, and from which of them a pixel was read.
+    """Show which past pixels are in memory, and from which of them a pixel was read.
 
     **Examples**
 
@@ -63,7 +63,7 @@ def inspect(
     if bank is not None:
         if prompts.any or at_frame or pixel:
             raise mm.InputError(
-                "a saved memory is looked into as it is",
+                "a saved memory is shown as it is, without prompts",
                 "leave out --mask, --box, --click, --not, --at, --remove, --at-frame and --pixel",
             )
         written = look_into_bank(bank, video, out, overwrite)
@@ -99,7 +99,7 @@ def inspect(
 
 
 def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) -> list[Path]:
-    """Returns the files that show a saved memory, on the frames of a video where one is given."""
+    """Writes pictures of a saved memory, on the frames of a video if one is given, and returns their paths."""
     from mnemask.inspection import inspect_bank
 
     if video is None:
@@ -109,21 +109,21 @@ def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) ->
 
 
 def repeatable(video: str | None) -> str:
-    """Returns the source of a video that gives the same frames twice; raises InputError for any other."""
+    """Returns the video if it can be read twice; raises InputError for any other source, or if it is missing."""
     if video is None:
-        raise mm.InputError("there is nothing to look into", "give a VIDEO with --mask FIRST.png, or --bank FILE")
+        raise mm.InputError("there is nothing to inspect", "give a VIDEO with --mask FIRST.png, or --bank FILE")
     if not inputs.is_repeatable(video):
         raise mm.InputError(
-            f"{inputs.shown(video)} gives its frames only once, and the pictures need them again", "save it to a file"
+            f"{inputs.shown(video)} gives its frames only once, but they are needed again", "save it to a file"
         )
     return video
 
 
 def parse_pixel(text: str) -> tuple[int, int]:
-    """Returns x and y of "x,y"; raises InputError for anything else."""
+    """Returns x and y from "x,y"; raises InputError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise mm.InputError(
-            f"pixel {text[:40]!r} is not x,y in whole pixels", "write such as 300,200 (from the top left)"
+            f"pixel {text[:40]!r} is not x,y in whole pixels", "give x,y from the top left, such as 300,200"
         )
     return int(parts[0]), int(parts[1])

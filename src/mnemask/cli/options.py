@@ -1,4 +1,4 @@
-"""Options that several commands share: what to track, with which network, and how much to remember."""
+"""Options that several commands share: the tracker's settings, the network, and reading and writing videos."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a checkpoint of mnemask or STCN.")]
 POLICY_HELP = (
     f"What to keep in memory: {', '.join(choices.POLICY_NAMES)}; with arguments, as in `'lfu(write_every=3)'`; or your "
-    "own: `file.py:Class`, `package.module:Class`, or the name that an installed package gives it."
+    "own: `file.py:Class`, `package.module:Class`, or the name under which an installed package registers it."
 )
 PolicyOption = Annotated[str, typer.Option("--policy", metavar="POLICY", help=POLICY_HELP)]
 FramesOption = Annotated[
     float | None,
     typer.Option(
         "--frames",
-        help="Memory budget: as many tokens as so many frames have, however long the video is. [default: the policy's, "
-        "2 for most]",
+        help="Memory budget: the number of tokens in this many frames, however long the video is. [default: the "
+        "policy's, 2 for most]",
     ),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB, buffers included.")
+    str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB, including buffers.")
 ]
 WriteEveryOption = Annotated[
     int | None,
     typer.Option(
         "--write-every",
         min=1,
-        help="Write every N-th frame to memory, no other unless --write-on-growth is given. [default: the policy's, 5]",
+        help="Write every N-th frame to memory, and no others unless --write-on-growth is given. [default: the "
+        "policy's, 5 for most]",
     ),
 ]
 WriteOnGrowthOption = Annotated[
@@ -50,8 +51,8 @@ WriteOnGrowthOption = Annotated[
         "--write-on-growth",
         min=0,
         max=0.99,
-        help="Write sooner, once an object is larger by more than this part than in any frame written, such as 0.25; "
-        "0 never does. [default: the policy's own, 0.25 of diverse]",
+        help="Write a frame early when an object is larger, by more than this fraction, than in any frame written so "
+        "far, such as 0.25; 0 disables it. [default: the policy's, 0.25 for diverse]",
     ),
 ]
 WriteAboveCertaintyOption = Annotated[
@@ -61,7 +62,7 @@ WriteAboveCertaintyOption = Annotated[
         min=0,
         max=0.99,
         help="Write a frame only if the mean probability of the pixels in its masks is at least this, such as 0.9; 0 "
-        "writes any.",
+        "disables it.",
     ),
 ]
 TopKOption = Annotated[
@@ -69,8 +70,8 @@ TopKOption = Annotated[
     typer.Option(
         "--top-k",
         min=1,
-        help="Tokens that each cell of 16×16 pixels reads: those of the highest affinity. With 10 or 50 J&F is within "
-        "0.2 points of that with 20.",
+        help="Number of tokens that each cell of 16×16 pixels reads: those of the highest affinity. With 10 or 50, J&F "
+        "is within 0.2 points of that with 20.",
     ),
 ]
 KmnSigmaOption = Annotated[
@@ -79,7 +80,7 @@ KmnSigmaOption = Annotated[
         "--kmn-sigma",
         min=0,
         help="σ of the KMN kernel as a fraction of the short side. Smaller values suppress distractors but lose "
-        "erratic motion; 0 disables it, as in STCN. [default: the model's, 0.2 of compact]",
+        "erratic motion; 0 disables it, as in STCN. [default: the model's, 0.2 for compact]",
     ),
 ]
 TtaOption = Annotated[
@@ -87,9 +88,9 @@ TtaOption = Annotated[
     typer.Option(
         "--tta",
         metavar="VIEWS",
-        help="Average over views of each frame: `flip`, `scales` (0.8 and 1.25), factors such as 1.5; several after "
-        "commas. Each has a memory of the whole budget: `flip` takes twice the memory and time, `flip,scales` 6 times "
-        "the memory and about 6.4 times the time.",
+        help="Average the results of several views of each frame: `flip`, `scales` (0.8 and 1.25), factors such as "
+        "1.5, separated by commas. Each view has a memory with the whole budget: `flip` takes twice the memory and "
+        "time, `flip,scales` 6 times the memory and about 6.4 times the time.",
     ),
 ]
 SizeOption = Annotated[
@@ -100,9 +101,9 @@ EngineOption = Annotated[
     EngineName,
     typer.Option(
         "--engine",
-        help="What runs the network: `eager` is plain PyTorch, `compile` is built once for each size of frames, `int8` "
-        "and `int8-all` compute in 8 bits on CPUs with VNNI (extra `openvino`): 1.2 and 1.7 times the speed, mask IoU "
-        "to `eager` 0.998 and 0.996 (docs/speed.md).",
+        help="How the network is run: `eager` is plain PyTorch; `compile` compiles it once for each frame size; `int8` "
+        "and `int8-all` compute in 8 bits on CPUs with VNNI (extra `openvino`), at 1.2 and 1.7 times the speed and "
+        "with a mask IoU of 0.998 and 0.996 to `eager` (docs/speed.md).",
     ),
 ]
 DEFAULT_ENGINE = EngineName["eager"]
@@ -111,38 +112,40 @@ DatasetOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"Its layout and its rules: {', '.join(choices.DATASETS)}; or your own: `file.py:function`, which opens "
-        "the folder, or the name that an installed package gives it.",
+        help=f"The layout and the rules of the data set: {', '.join(choices.DATASETS)}; or your own: "
+        "`file.py:function`, which opens the folder, or the name under which an installed package registers it.",
     ),
 ]
 SubsetOption = Annotated[
     str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val, valid]")
 ]
-SequenceOption = Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")]
+SequenceOption = Annotated[list[str] | None, typer.Option(help="Run only this sequence. Repeatable.")]
 PingPongOption = Annotated[
     int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
 ]
 AllFramesOption = Annotated[
-    bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
+    bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, at 30 frames/s.")
 ]
 SingleObjectOption = Annotated[
-    bool, typer.Option("--single-object", help="For a folder: everything in a mask is one object.")
+    bool, typer.Option("--single-object", help="With `--dataset folder`: everything in a mask is one object.")
 ]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes; 1 uses all threads, more use one thread each.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Number of processes; one uses all threads, several use one thread each.")
+]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda, mps. [default: cuda where there is one]")
+    str | None, typer.Option("--device", help="cpu, cuda or mps. [default: cuda if available, else cpu]")
 ]
 
 
 def in_panel(annotation: Any, panel: str) -> Any:
-    """Returns the annotation of an option that is shown in another panel."""
+    """Returns a copy of an option's annotation that is shown in this panel of the help."""
     kind, info = get_args(annotation)[:2]
     info = copy.copy(info)
     info.rich_help_panel = panel
     return Annotated[kind, info]
 
 
-# The options of the tracker, by the name of the command's parameter; `tracker_config` makes a TrackerConfig of them.
+# The tracker's options by the name of the command's parameter; `tracker_config` turns them into a TrackerConfig.
 TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "policy": (in_panel(PolicyOption, "Memory"), choices.DEFAULT_POLICY),
     "frames": (FramesOption, None),
@@ -155,27 +158,27 @@ TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "tta": (TtaOption, ""),
     "size": (SizeOption, 480),
 }
-CONFIG: Any = None  # what a command has for a default until the options are read
+CONFIG: Any = None  # a command's placeholder default; `configured` passes the value made from the options
 
 P = ParamSpec("P")
 
 
 def chosen_policy(text: str) -> str:
-    """Returns the name of the policy that the user wrote, whose own code may be imported for it."""
+    """Returns the name of the policy that the user gave; imports the user's own code if the name refers to some."""
     from mnemask.memory.policies import choose_policy
 
     return choose_policy(text)
 
 
 def chosen_dataset(name: str) -> str:
-    """Returns the name of the data set that the user wrote, whose own code may be imported for it."""
+    """Returns the name of the data set that the user gave; imports the user's own code if the name refers to some."""
     from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
 
     return CUSTOM_VIDEO_SETS.choose(name) if ":" in name else name
 
 
 def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
-    """Returns the settings of these options; the others keep their defaults."""
+    """Returns the tracker's settings from these options; settings that have no option here keep their defaults."""
     values = dict(options)
     if "policy" in values:
         values["policy"] = chosen_policy(values["policy"])
@@ -187,10 +190,10 @@ def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
 
 
 def configured(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Gives a command the options of the tracker in place of its parameter `config`, and makes that of them.
+    """Replaces a command's parameter `config` by the tracker's options, from which its value is made.
 
     Args:
-        *left_out: options that it does not have.
+        *left_out: names of options that the command does not have.
     """
     options = {name: option for name, option in TRACKER_OPTIONS.items() if name not in left_out}
     return with_options("config", options, tracker_config)
@@ -205,37 +208,37 @@ def _video_option(kind: Any, *names: str, **more: Any) -> Any:
     return Annotated[kind, typer.Option(*names, rich_help_panel=_PANEL, **more)]
 
 
-# By the name of the command's parameter; `video_outputs` makes VideoOutputs of them. They are said in docs/editors.md.
+# By the name of the command's parameter; `video_outputs` turns them into VideoOutputs. docs/editors.md describes them.
 VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
     "as_": (
         _video_option(
             list[VideoFormat] | None,
             "--as",
-            help="Also write a video, with the sound of the source: `prores` or `webm` cut-outs with alpha, `matte` in "
-            "black and white, `green` screen, `overlay`. Repeatable.",
+            help="Also write a video, with the sound of the source: `prores` or `webm` (cut-outs with alpha), `matte` "
+            "(black and white), `green` (green screen) or `overlay`. Repeatable.",
         ),
         None,
     ),
     "only": (
         _video_option(
-            list[int] | None, "--only", metavar="ID", help="Cut out this object alone. Repeatable. [default: all]"
+            list[int] | None, "--only", metavar="ID", help="Cut out only this object. Repeatable. [default: all]"
         ),
         None,
     ),
     "background": (
-        _video_option(str, "--background", metavar="COLOUR", help="Of the green screen: a name, or #RRGGBB."),
+        _video_option(str, "--background", metavar="COLOUR", help="Colour of the green screen: a name, or #RRGGBB."),
         "#00ff00",
     ),
-    "smooth": (_video_option(int, "--smooth", metavar="N", help="Median of N frames: 3, 5, 7 or 9."), 1),
-    "largest": (_video_option(bool, "--largest", help="Keep the largest part of each object."), False),
+    "smooth": (_video_option(int, "--smooth", metavar="N", help="Median over N frames: 3, 5, 7 or 9."), 1),
+    "largest": (_video_option(bool, "--largest", help="Keep only the largest part of each object."), False),
     "fill_holes": (
-        _video_option(str, "--fill-holes", metavar="PX|all", help="Fill holes of up to so many pixels."),
+        _video_option(str, "--fill-holes", metavar="PX|all", help="Fill holes of up to this many pixels."),
         "0",
     ),
-    "grow": (_video_option(int, "--grow", min=0, metavar="PX", help="Let objects grow."), 0),
-    "shrink": (_video_option(int, "--shrink", min=0, metavar="PX", help="Let objects shrink."), 0),
+    "grow": (_video_option(int, "--grow", min=0, metavar="PX", help="Grow objects by this many pixels."), 0),
+    "shrink": (_video_option(int, "--shrink", min=0, metavar="PX", help="Shrink objects by this many pixels."), 0),
     "feather": (
-        _video_option(float, "--feather", min=0, metavar="PX", help="Let edges fade over so many pixels."),
+        _video_option(float, "--feather", min=0, metavar="PX", help="Soften edges over this many pixels."),
         0.0,
     ),
     "fps": (
@@ -248,7 +251,7 @@ VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def video_outputs(options: dict[str, Any]) -> Any:
-    """Returns the VideoOutputs that these options say; raises InputError for what cannot be."""
+    """Returns the VideoOutputs for these options; raises InputError for invalid values."""
     from PIL import ImageColor
 
     from mnemask.io.edges import ALL, Cutout, Edges
@@ -277,22 +280,22 @@ def video_outputs(options: dict[str, Any]) -> Any:
 
 
 def with_videos(function: Callable[P, None]) -> Callable[P, None]:
-    """Gives a command the options of videos in place of its parameter `videos`, and makes that of them."""
+    """Replaces a command's parameter `videos` by the options of videos, from which its value is made."""
     return with_options("videos", VIDEO_OPTIONS, video_outputs)(function)
 
 
 OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
-# By the name of the command's parameter; `VideoReading` is made of them.
+# By the name of the command's parameter; `VideoReading` is made from them.
 _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
     "live": (Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")], False),
     "follow": (Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")], False),
     "on_corrupt": (
-        Annotated[OnCorrupt, typer.Option(help="A damaged frame: stop, skip it, or hold the one before.")],
+        Annotated[OnCorrupt, typer.Option(help="At a damaged frame: stop, skip it, or hold the previous frame.")],
         OnCorrupt["stop"],
     ),
     "reconnect": (
         Annotated[
-            float, typer.Option(min=0, help="Seconds to keep reconnecting when a camera or an address breaks off.")
+            float, typer.Option(min=0, help="Seconds to keep trying when the connection to a camera or address breaks.")
         ],
         0.0,
     ),
@@ -300,7 +303,8 @@ _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             str,
             typer.Option(
-                help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). An image of --mask is of it."
+                help="First frame to read, and the frame of the --mask image: a number from 0, or a time (12.5s, "
+                "00:01:30)."
             ),
         ],
         "0",
@@ -314,7 +318,7 @@ _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class VideoReading:
-    """How a video is read, as the user gave it."""
+    """How a video is read, as given by the user."""
 
     live: bool
     follow: bool
@@ -325,17 +329,17 @@ class VideoReading:
 
     @property
     def begins_later(self) -> bool:
-        """Whether reading begins at a frame that is not the first one of the video."""
+        """Whether reading begins after the first frame of the video."""
         return self.start != "0"
 
     def open(self, video: str, start: int | None, masks: Sequence[Path], originals: bool) -> mm.VideoReader:
         """Opens the video.
 
         Args:
-            video: as the user gave it.
-            start: the first frame to read, in place of the user's.
-            masks: files and folders that are no frames.
-            originals: whether frames are wanted as they are stored.
+            video: the video as given by the user.
+            start: the first frame to read, overriding the user's; None keeps that one.
+            masks: files and folders that hold masks, not frames.
+            originals: whether frames are needed as they are stored.
         """
         return mm.VideoReader(
             video,
@@ -350,7 +354,7 @@ class VideoReading:
         )
 
     def check(self, plan: PromptPlan, video: str, masks: Sequence[Path]) -> None:
-        """Raises InputError if masks or clicks do not fit the video; what is wrong with it itself, a run says."""
+        """Raises InputError if masks or clicks do not fit the video; a fault of the video itself is left to the run."""
         from mnemask.errors import FrameError
         from mnemask.io.storage import is_address
         from mnemask.pipeline.places import Expected
@@ -368,13 +372,13 @@ class VideoReading:
             plan.check_sizes(frame)
 
     def refuse_beyond(self, plan: PromptPlan) -> None:
-        """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
+        """Raises InputError if masks are given for frames from --stop on; a --stop in time cannot be checked yet."""
         from mnemask.io.reader import Position
 
         end = None if self.stop is None else Position.of(self.stop).frame
         if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
             raise mm.InputError(
-                f"masks are given for frame {min(beyond)}, and --stop {self.stop} is before it", "correct one"
+                f"masks are given for frame {min(beyond)}, but --stop {self.stop} ends before it", "correct one of them"
             )
 
 
@@ -386,11 +390,11 @@ READING: Any = None  # as CONFIG
 
 
 def with_reading(function: Callable[P, None]) -> Callable[P, None]:
-    """Gives a command the options of reading in place of its parameter `reading`, and makes that of them."""
+    """Replaces a command's parameter `reading` by the options of reading, from which its value is made."""
     return with_options("reading", _READING_OPTIONS, _reading)(function)
 
 
-# Where the options of commands with many of them are shown, by the name of the command's parameter.
+# The help panels of commands with many options, by the name of the command's parameter.
 PANELS = {
     "More prompts": ("box_format", "not_", "at", "remove", "object_", "void", "clean_masks"),
     "Memory": (
@@ -404,7 +408,7 @@ PANELS = {
 
 
 def in_panels(panels: Mapping[str, Sequence[str]] = PANELS) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Shows the options of a command in panels of its help; those that no panel names stay where they are."""
+    """Groups the options of a command in panels of its help; an option in none of them stays where it is."""
     panel_of = {name: panel for panel, names in panels.items() for name in names}
 
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
@@ -420,7 +424,7 @@ def in_panels(panels: Mapping[str, Sequence[str]] = PANELS) -> Callable[[Callabl
 
 
 def with_given(function: Callable[P, None]) -> Callable[P, None]:
-    """Tells a command in its parameter `given` which of its others were given to it, and are not defaults."""
+    """Passes a command, as its parameter `given`, the names of the parameters set on the command line."""
     own = inspect.signature(function, eval_str=True).parameters
 
     @functools.wraps(function)
@@ -438,10 +442,10 @@ def with_given(function: Callable[P, None]) -> Callable[P, None]:
 def with_options(
     replaced: str, options: dict[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Gives a command options in place of one of its parameters, and makes that of them."""
+    """Replaces a parameter of a command by options, from which `make` builds its value."""
 
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
-        function.__annotations__.pop(replaced, None)  # which nobody need evaluate, and PyTorch with it
+        function.__annotations__.pop(replaced, None)  # not evaluated, since that would import PyTorch
         signature = inspect.signature(function, eval_str=True)
         added = [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)

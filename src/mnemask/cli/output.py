@@ -1,6 +1,6 @@
-"""What a command says: to a person at a terminal, to a log, or as JSON lines to a program.
+"""The output of commands: for a person at a terminal, for a log, or as JSON lines for a program.
 
-Its two consoles fit any encoding and any width, and go on when nobody reads them any more.
+The two consoles support any encoding and width, and keep working after their reader has gone.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from rich.markup import escape
 
 import mnemask as mm
 
-# A pipe or a file has as much room as a line takes.
+# Columns of a pipe or a file, so that no line is wrapped.
 UNLIMITED = 10_000
 PLAIN = str.maketrans({"…": "...", "·": "-", "×": "x", "–": "-", "−": "-", "→": "->", "é": "e"})
 ERRORS = "mnemask.plain"
 
 
 class PipeConsole(Console):
-    """A console that wraps and cuts nothing in a pipe, and goes on silently when nobody reads it any more."""
+    """A console that does not wrap or truncate lines in a pipe, and goes silent after its reader has gone."""
 
-    @property  # type: ignore[misc]  # rich can set it, and nobody does
+    @property  # type: ignore[misc]  # writable in rich, but never set here
     def size(self) -> ConsoleDimensions:
-        """The terminal's size; where there is none, and COLUMNS is not set, room for any line."""
+        """The terminal's size; without a terminal and COLUMNS, wide enough for any line."""
         if self.is_terminal or "COLUMNS" in os.environ:
             return super().size
         return ConsoleDimensions(UNLIMITED, 25)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Prints; where the disk of a log is full, that and what follows is dropped as in a broken pipe."""
+        """Prints; if the disk of a log is full, this and all later output is dropped, as for a broken pipe."""
         try:
             super().print(*objects, **how)
         except OSError:
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
-        """Drops what is still to be said: a run is worth its files, not only its words."""
+        """Drops all later output, so that the run continues: its result is in its files."""
         discard(self.file.fileno())
 
 
-console = PipeConsole(highlight=False, emoji=False)  # else a name like no:key:.png is shown as no🔑.png
+console = PipeConsole(highlight=False, emoji=False)  # otherwise a name such as no:key:.png is shown as no🔑.png
 errors = PipeConsole(stderr=True, highlight=False, emoji=False)
 
 
 def discard(descriptor: int) -> None:
-    """Sends what is written to a file descriptor from now on nowhere."""
+    """Redirects a file descriptor to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
 def literal(text: str) -> str:
-    """Returns the text escaped for rich: brackets are not markup, and unprintable characters are written out.
+    """Returns the text escaped for rich: brackets are not markup, and unprintable characters become escape sequences.
 
-    A file's name may hold commands to a terminal.
+    The name of a file may contain control sequences for a terminal.
     """
     return escape("".join(character if character.isprintable() else repr(character)[1:-1] for character in text))
 
 
 def accept_any_text() -> None:
-    """Lets standard output and error write the code of a character that their encoding does not have."""
+    """Makes standard output and error write a character that their encoding lacks as a substitute or its code."""
     codecs.register_error(ERRORS, _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -84,11 +84,11 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
 
 @dataclass(slots=True)
 class Mode:
-    """Who listens to the command that is running.
+    """How the running command writes its output.
 
     Attributes:
-        quiet: nobody; only warnings and errors are said.
-        json: a program that reads one JSON object a line.
+        quiet: whether only warnings and errors are shown.
+        json: whether one JSON object per line is written.
     """
 
     quiet: bool = False
@@ -100,7 +100,7 @@ mode = Mode()
 
 @contextmanager
 def speaking(quiet: bool, as_json: bool) -> Iterator[None]:
-    """Within it a command speaks as the user asked for."""
+    """Sets the output mode while the context is active."""
     before = mode.quiet, mode.json
     mode.quiet, mode.json = quiet, as_json
     console.quiet = quiet or as_json
@@ -112,7 +112,7 @@ def speaking(quiet: bool, as_json: bool) -> Iterator[None]:
 
 
 def emit(kind: str, **fields: Any) -> None:
-    """Writes one JSON object on a line of its own where a program listens: `type` and the fields."""
+    """Writes `type` and the fields as one JSON object on a line if the output is JSON."""
     if not mode.json or sys.stdout is None:
         return
     try:
@@ -123,16 +123,16 @@ def emit(kind: str, **fields: Any) -> None:
 
 
 def say_error(error: mm.MnemaskError, exit_code: int) -> None:
-    """Says what cannot be done, and the way out."""
+    """Reports an error with its remedy."""
     emit("error", problem=error.problem, remedy=error.remedy, exit_code=exit_code)
     errors.print(f"[bold red]error:[/] {literal(str(error))}", soft_wrap=True)
 
 
 class Notices(logging.Handler):
-    """Says what the package logs: news to whoever wants it, warnings to all but a program, which gets both as JSON."""
+    """Shows log records: warnings always, others unless quiet; as JSON objects if the output is JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Says one record."""
+        """Shows one record."""
         warning = record.levelno >= logging.WARNING
         if mode.json:
             emit("notice", level="warning" if warning else "info", text=record.getMessage())
@@ -143,6 +143,6 @@ class Notices(logging.Handler):
 
 
 def hear_the_package() -> None:
-    """Makes notices of what the package logs, and of warnings that others log."""
+    """Shows the package's log records from INFO on, and those of other packages from WARNING on."""
     logging.basicConfig(level=logging.WARNING, handlers=[Notices()])
     logging.getLogger("mnemask").setLevel(logging.INFO)

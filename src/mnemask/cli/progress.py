@@ -1,4 +1,4 @@
-"""How far a command has come, and what it did: on a terminal, in a log, and as JSON lines for a program."""
+"""Shows the progress and the results of commands: on a terminal, in a log, or as JSON lines for a program."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0
-_TOLD = 5  # objects of which the end of a run tells where to look
-_MOST_NAMED = 4  # clips that a line has room for
+_TOLD = 5  # objects for which the end of a run names doubtful frames
+_MOST_NAMED = 4  # clips named in a line of progress
 
 
 @runtime_checkable
 class Show(Protocol):
-    """Shows how far a command has come."""
+    """Shows the progress of a command."""
 
     def __call__(self, done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:
-        """Takes the numbers done and to do, a line for people, and facts for programs; counts begin anew in a stage."""
+        """Takes counts, a line of text for people, and facts for programs; counts restart in each stage."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """The time that is left, from the speed in this stage since it began here, a resumed part not counted.
+    """Estimates the remaining time from the speed in the current stage, without parts done before a resume.
 
     Args:
-        clock: gives the time in seconds.
+        clock: returns the time in seconds.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -47,7 +47,7 @@ class Pace:
     _first: int = field(default=0, init=False)
 
     def seconds_left(self, done: int, total: int | None, stage: str) -> float | None:
-        """Returns an estimate in seconds; None before there is one."""
+        """Returns the remaining seconds; None while they cannot be estimated."""
         if stage != self._stage:
             self._stage, self._since, self._first = stage, self.clock(), done
         if total is None or done <= self._first:
@@ -57,7 +57,7 @@ class Pace:
 
 @contextmanager
 def progress() -> Iterator[Show]:
-    """Yields a function that shows how far a command has come, to whoever listens."""
+    """Yields a function that shows the progress of a command in the current output mode."""
     if mode.json:
         yield every(JSON_SECONDS, _emit)
     elif mode.quiet:
@@ -70,7 +70,7 @@ def progress() -> Iterator[Show]:
 
 
 def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = "") -> None:
-    """Shows how far a run over a video has come: frames, frames/s, tokens and bytes held."""
+    """Shows the progress of a run over a video: frames, frames/s, tokens and bytes held."""
     held = "" if run.memory is None else f" · {run.memory.tokens} tokens, {run.memory.bank_bytes / 2**20:.1f} MiB held"
     of = "" if total is None else f"/{total}"
     show(
@@ -84,7 +84,7 @@ def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = ""
 
 
 def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
-    """Says what a run over a video did, where its files are, and where to look."""
+    """Reports what a run over a video did, where its files are, and which frames are doubtful."""
     held = run.memory or tracker.stats()
     console.print(
         f"{run.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {run.seconds:.1f} s "
@@ -93,9 +93,9 @@ def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mappin
     )
     happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in run.video.items())
     if about := run.source.get("about"):
-        errors.print(f"of the video: {'; '.join(about)}", markup=False)
+        errors.print(f"about the video: {'; '.join(about)}", markup=False)
     if happened:
-        errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
+        errors.print(f"[yellow]about the video:[/] {happened}; report.json lists the frames")
     look = {object_id: str(each["look"]) for object_id, each in run.looks.items() if each["look"]}
     for object_id, where in list(look.items())[:_TOLD]:
         info = run.objects.get(object_id)
@@ -103,17 +103,17 @@ def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mappin
         shown = where if len(where) <= 100 else f"{where[:100]} ..."
         console.print(f"{name} is {shown}", markup=False)
     if len(look) > _TOLD:
-        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; see report.json")
+        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful in some frames; see report.json")
     console.print(
         ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
     )
 
 
 class BatchShown:
-    """Shows how far a batch of clips has come, and says how each of them ended.
+    """Shows the progress of a batch of clips, and reports how each of them ended.
 
     Args:
-        show: where to show it.
+        show: the function that shows progress.
         total: the number of clips.
     """
 
@@ -124,7 +124,7 @@ class BatchShown:
         self._begin = time.monotonic()
 
     def hear(self, event: Event) -> None:
-        """Shows what a worker said."""
+        """Shows an event reported by a worker."""
         from mnemask.manifest.run import Advanced, Begun, Ended, Lost, Said
 
         match event:
@@ -140,7 +140,7 @@ class BatchShown:
         self._tell()
 
     def end(self, name: str, outcome: Outcome) -> None:
-        """Says how a clip ended."""
+        """Reports how a clip ended."""
         facts = {key: value for key, value in outcome.facts.items() if key != "moments"}
         problem = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
         emit("clip", name=name, state=outcome.state, problem=problem or None, attempts=outcome.attempts, **facts)
@@ -167,7 +167,7 @@ Say = Callable[[int, int | None, str, str, float | None, dict[str, Any]], None]
 
 
 def every(seconds: float, say: Say, clock: Callable[[], float] = time.monotonic) -> Show:
-    """Returns a function that passes on to `say` what it is told, once in so many seconds and not before these."""
+    """Returns a function that passes progress on to `say`, first after this many seconds, then at most that often."""
     pace, said = Pace(clock), clock()
 
     def show(done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:
@@ -190,7 +190,7 @@ def _log(done: int, total: int | None, text: str, stage: str, left: float | None
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as people say it: 40 s, 7 min, 2 h 10 min."""
+    """Returns a duration as readable text, such as 40 s, 7 min or 2 h 10 min."""
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"

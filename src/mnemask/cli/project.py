@@ -1,4 +1,4 @@
-"""`mnemask project`: what the studio does without a window: prompts at any frame, both ways, corrections, replay."""
+"""`mnemask project`: the studio without a window: prompts at any frame, tracked both ways, corrections, replay."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Mark = tuple[int, int, Any]
 @with_given
 def project(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of one project, as the studio leaves it; made by --video with --at.")
+        Path, typer.Argument(help="Folder of a project of the studio; created by --video with --at or --mask.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for masks/ (cutout.mov and the like too) and overlay.mp4.")
+        Path, typer.Option("-o", "--out", help="Folder for masks/, cutout.mov and similar videos, and overlay.mp4.")
     ],
     video: Annotated[
         Path | None,
         typer.Option(
             "--video",
-            help="Video of a new project; where that of a project is now; or another one of the same size and length "
-            "to repeat on.",
+            help="Video of a new project; the new path of an existing project's video; or another video of the same "
+            "size and length on which to repeat the project.",
         ),
     ] = None,
     at: Annotated[
@@ -53,15 +53,16 @@ def project(
         typer.Option(
             "--at",
             metavar="FRAME[:ID]=MASK",
-            help="Mark objects in a frame and track from there both ways; in a project that exists, correct it and go "
-            "on. Repeatable.",
+            help="Mark objects in a frame and track them both ways from there; in an existing project, correct the "
+            "frame and track on. Repeatable.",
         ),
     ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
             "--mask",
-            help="Folder of masks, or the file of CVAT, COCO, Label Studio or labelme: what it changes is corrected.",
+            help="Folder of masks, or file of CVAT, COCO, Label Studio or labelme: masks that differ become "
+            "corrections.",
         ),
     ] = None,
     object_: ObjectOption = None,
@@ -70,40 +71,40 @@ def project(
     size: SizeOption = 480,
     model: ModelOption = "compact",
     stored: Annotated[
-        bool, typer.Option("--stored", help="Write the masks that are stored, without computing them again.")
+        bool, typer.Option("--stored", help="Write the stored masks, without computing them again.")
     ] = False,
     format: Annotated[
         ProjectFormat,
         typer.Option(
-            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour; "
-            "`prores`, `webm`, `matte`, `green` videos for editors."
+            help="`png` (indexed), `ffv1` (lossless video), `rgba` (cut-outs), `rle` (COCO JSON), `parquet` (one file "
+            "per hour of video); or a video for editors: `prores`, `webm`, `matte` or `green`."
         ),
     ] = ProjectFormat["png"],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     keep: Annotated[
-        Path | None, typer.Option("--keep", help="Keep the replayed project in this folder; by default it is deleted.")
+        Path | None, typer.Option("--keep", help="Keep the repeated project in this folder. [default: it is deleted]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
     given: Collection[str] = (),
 ) -> None:
-    """Repeat a session of the studio, or make one: masks in any frames, tracked both ways, corrected, exported.
+    """Repeat a project of the studio, or make one: masks in any frames, tracked both ways, corrected, exported.
 
     **Examples**
 
     `mnemask project cut --video camel.mp4 --at 40:1=camel.png -o out  # tracks forwards and backwards from frame 40`
 
     `mnemask project cut --at 70:1=better.png
-    -o out --overwrite  # corrects frame 70 and goes on; the mask is remembered`
+    -o out --overwrite  # corrects frame 70 and tracks on; the project keeps the mask`
 
     `mnemask project cut --mask annotations.xml
-    -o out --overwrite  # takes back what was corrected in CVAT, and goes on`
+    -o out --overwrite  # imports corrections made in CVAT, and tracks on`
 
     `mnemask project cut --stored --object 1=camel -o out
-    --format rle  # says what object 1 is, and writes COCO with it`
+    --format rle  # names object 1, and writes COCO`
 
     `mnemask project mnemask-projects/camel -o out --format rle  # computes all masks again`
 
-    `mnemask project mnemask-projects/camel -o out --stored  # writes those that the session left`
+    `mnemask project mnemask-projects/camel -o out --stored  # writes the stored ones`
     """
     from mnemask.io.random_access import FrameAccess
     from mnemask.project import check_export, export_project, follow_video, replay, set_corrections, source_of, state_of
@@ -123,9 +124,9 @@ def project(
     source = video or source_of(folder)
     if video is None and not source.exists() and not glob.has_magic(str(source)):
         raise mm.InputError(
-            f"the project's video is no longer at {str(source)!r}", "give --video with where it is now, or put it back"
+            f"the project's video is no longer at {str(source)!r}", "give its new path with --video, or put it back"
         )
-    # All that can be refused is refused before anything is marked, computed or removed.
+    # All checks run before anything is marked, computed or removed.
     with FrameAccess(source) as pictures:
         projects = [folder, *([keep] if keep else [])]
         check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
@@ -171,24 +172,24 @@ def project(
 
 
 def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Raises InputError for a video or a setting that is not a project's own."""
+    """Raises InputError for a video or a setting that differs from the project's own."""
     from mnemask.project import is_of
 
     if video is not None and not is_of(folder, video):
         raise mm.InputError(
             f"{str(folder)!r} is a project of another video than {str(video)!r}",
-            "leave out --video, or name a folder for another project",
+            "leave out --video, or give a folder for a new project",
         )
     for name, value in chosen.items():
         if value != (known := own.get(name)):
             raise mm.InputError(
-                f"{str(folder)!r} has --{name} {known}, and {value} is given",
-                f"leave out --{name}, or make another project",
+                f"{str(folder)!r} has --{name} {known}, but {value} is given",
+                f"leave out --{name}, or make a new project",
             )
 
 
 def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -> list[Mark]:
-    """Returns frame, object id and mask of all that `--at` gives; raises InputError where a frame takes no mark."""
+    """Returns frame, object id and mask of each mask of `--at`; raises InputError if a frame cannot be marked."""
     from mnemask.prompts import parse_at
 
     found: list[Mark] = []
@@ -199,18 +200,18 @@ def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -
             )
         if state is not None and state.is_accepted(mark.frame):
             raise mm.InputError(
-                f"--at marks frame {mark.frame}, which was accepted, so it does not change",
-                "leave it out, or take that back in the studio first",
+                f"--at marks frame {mark.frame}, which was accepted and so cannot be changed",
+                "leave it out, or undo the acceptance in the studio first",
             )
         masks = mm.read_mask(mark.path, pictures.size)
         if mark.object_id is not None and len(masks) > 1:
-            raise mm.InputError(f"mask {mark.path} marks {len(masks)} objects, and one id is given", "leave the id out")
+            raise mm.InputError(f"mask {mark.path} has {len(masks)} objects, but one id is given", "leave the id out")
         found += [(mark.frame, mark.object_id or object_id, mask) for object_id, mask in masks.items()]
     return found
 
 
 def _set_marks(project: mm.Project, marks: Sequence[Mark]) -> list[int]:
-    """Marks objects, new ones among them; returns the frames."""
+    """Marks objects, adding new ones, and returns the marked frames."""
     for frame, object_id, mask in marks:
         if object_id not in project.state.objects:
             project.add_object(object_id=object_id)
@@ -229,7 +230,7 @@ def _track(project: mm.Project, marked: Iterable[int], on_frame: Callable[[mm.Fr
     for start in (first, *sorted(set(begins.values()).intersection(later))):
         shown = project.labels(start).unique().tolist()
         ids = [i for i in project.state.keys_at(start) if i in shown and (start - 1, i) not in keys]
-        if start > first:  # what was marked earlier has been tracked up to here
+        if start > first:  # objects marked earlier have been tracked up to here
             ids = [i for i in ids if begins[i] == start]
         if ids and start and not project.state.is_accepted(start - 1):
             project.track(start, "backward", to="key", objects=ids, on_frame=lambda report, frame: on_frame(frame))

@@ -1,4 +1,4 @@
-"""`mnemask render`: videos for editors of the masks that a run left, without tracking again."""
+"""`mnemask render`: writes videos for editors from the masks of an earlier run, without tracking again."""
 
 from __future__ import annotations
 
@@ -23,23 +23,21 @@ logger = logging.getLogger(__name__)
 @with_videos
 def render(
     video: Annotated[str, typer.Argument(help="The video, or folder of images, that was segmented.")],
-    out: Annotated[Path, typer.Argument(help="The folder that `segment` wrote to: its masks are read from OUT/masks.")],
+    out: Annotated[Path, typer.Argument(help="The folder that `segment` wrote to; masks are read from OUT/masks.")],
     videos: Any = VIDEOS,
-    start: Annotated[
-        str | None, typer.Option(help="First frame, or time, to write. [default: as the run had it]")
-    ] = None,
-    stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. [default: as the run had it]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace videos that are in OUT already.")] = False,
+    start: Annotated[str | None, typer.Option(help="First frame or time to write. [default: as in the run]")] = None,
+    stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. [default: as in the run]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing videos in OUT.")] = False,
 ) -> None:
-    """Write videos for editing programs of masks that are there already: cut-outs with alpha, mattes, green screens.
+    """Write videos for editing programs from existing masks: cut-outs with alpha, mattes, green screens.
 
     **Examples**
 
     `mnemask render street.mp4 out --as prores  # writes out/cutout.mov`
 
-    `mnemask render street.mp4 out --as webm --only 2 --grow 1 --feather 3  # cuts object 2 out with a soft edge`
+    `mnemask render street.mp4 out --as webm --only 2 --grow 1 --feather 3  # cuts out object 2 with a soft edge`
 
-    `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all  # makes a matte of a folder of images`
+    `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all  # makes a matte from a folder of images`
     """
     from mnemask.io.stop_signals import StopSignals
     from mnemask.pipeline.render import masks_among, report_of, settings_of
@@ -86,7 +84,7 @@ def render(
             raise typer.Exit(asked.exit_code) from None
     tracked = report.get("frames")
     if start is None and stop is None and isinstance(tracked, int) and count < tracked:
-        logger.warning("%s has %d frames and the run in %s had %d: is it that video?", video, count, out, tracked)
+        logger.warning("%s has %d frames, but the run in %s had %d: is it the same video?", video, count, out, tracked)
     files = {kind: str(path) for kind, path in written.items()}
     emit("result", command="render", out=str(out), files=files, complete=True)
     for path in written.values():

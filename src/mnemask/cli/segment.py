@@ -1,4 +1,4 @@
-"""`mnemask segment`: from a video and the masks of its first frame to the masks of every frame."""
+"""`mnemask segment`: tracks objects given by masks, boxes or clicks and writes their masks in every frame."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # t
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What a process that segments clip after clip lends to each (`cli/batch_worker.py`); nothing for a single one.
+    """What a process that runs `segment` for many clips passes to each run (`cli/batch_worker.py`).
 
     Attributes:
-        load: in place of `load_model`, so that weights stay loaded.
-        signals: in place of StopSignals.
-        on_frame: is called with progress, masks and the number of frames after each.
-        checks_only: whether to end where the network would be loaded, with all that is known by then checked.
-        masks_elsewhere: whether the masks of a complete run are kept in another place than its folder.
+        load: called in place of `load_model`, so that weights stay loaded; None for `load_model`.
+        signals: called in place of `StopSignals`; None for `StopSignals`.
+        on_frame: called after each frame with the progress, the masks and the total number of frames.
+        checks_only: whether to check the options and return before the network is loaded.
+        masks_elsewhere: whether the masks of a complete run are stored outside its folder.
     """
 
     load: Callable[..., Any] | None = None
@@ -92,26 +92,27 @@ def segment(
     format: Annotated[
         Format,
         typer.Option(
-            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour."
+            help="`png` (indexed), `ffv1` (lossless video), `rgba` (cut-outs), `rle` (COCO JSON) or `parquet` (one "
+            "file per hour of video)."
         ),
     ] = Format["png"],
     trace: Annotated[
         Path | None,
-        typer.Option(help="File for a line of JSON per write to memory: which tokens were evicted, and their usage."),
+        typer.Option(help="File for one line of JSON per write to memory: the evicted tokens and their usage."),
     ] = None,
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
     engine: EngineOption = DEFAULT_ENGINE,
     bank: Annotated[
         Path | None,
-        typer.Option(help="Begin with what was remembered of the same objects, a file of Tracker.save."),
+        typer.Option(help="Start with the memory of the same objects from a file written by Tracker.save."),
     ] = None,
     max_memory: Annotated[
         str | None, typer.Option(help="Refuse to start if the run may need more memory than this, such as 2GiB.")
     ] = None,
     reading: VideoReading = READING,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume a run that was cut off; start one if there is none.")
+        bool, typer.Option("--resume", help="Resume an interrupted run; start a new one if there is none.")
     ] = False,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints in OUT/checkpoint.")
@@ -126,13 +127,13 @@ def segment(
 
     `mnemask segment street.mp4 --mask first.png -o out --overlay`
 
-    `mnemask segment street.mp4 --mask first.png -o out --as prores  # cuts the object out for an editing program`
+    `mnemask segment street.mp4 --mask first.png -o out --as prores  # writes a cut-out for an editing program`
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out  # makes the first mask from a box: x, y, width, height`
 
-    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out  # from a place on object 1 and one outside it`
+    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out  # from a point on object 1 and one outside it`
 
-    `mnemask segment street.mp4 --mask first.png --object 1=camel --object 2=rider:Anna -o out  # says what objects are`
+    `mnemask segment street.mp4 --mask first.png --object 1=camel --object 2=rider:Anna -o out  # names the objects`
 
     `mnemask segment frames/ --mask masks/ -o out  # uses the masks that an annotation tool left for some frames`
 
@@ -141,7 +142,7 @@ def segment(
     `mnemask segment street.mp4 --mask first.png
     -o out --resume  # resumes after a crash or Ctrl-C, with the same masks`
 
-    Something wrong with a file? `mnemask doctor FILE` says what.
+    If something is wrong with a file, `mnemask doctor FILE` finds out what.
     """
     import torch
 
@@ -154,7 +155,10 @@ def segment(
         plan = prompts.plan(video, growing=reading.follow, begins_later=reading.begins_later)
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     if resume and reading.live:
-        raise mm.InputError("a run with --live cannot be resumed: frames differ each time", "leave out one of them")
+        raise mm.InputError(
+            "a run with --live cannot be resumed: it drops different frames each time",
+            "leave out --live or --resume",
+        )
     _refuse_resume(resume, inputs.is_repeatable(video), video, trace, overwrite)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
@@ -204,12 +208,12 @@ def segment(
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """What one run was asked for, and what is made of that: each method is a stage, in their order.
+    """The options of one run and the state made from them; the methods are its stages, in the order of their calls.
 
     Attributes:
-        plan: what is told of objects, once that is known; None where a bank alone says it.
-        tracker: a new one, then the one that goes on.
-        checkpoint: where a run goes on that was cut off.
+        plan: the prompts; None until they can be read, and for a run that has only a bank.
+        tracker: a new tracker; the restored one when a run is resumed.
+        checkpoint: the checkpoint to resume from; None for a new run.
     """
 
     video: str
@@ -235,11 +239,11 @@ class _Run:
 
     @property
     def all_videos(self) -> Any:
-        """The videos that are written beside the masks, the overlay among them."""
+        """The videos that are written in addition to the masks, including the overlay."""
         return self.videos.with_overlay(self.overlay)
 
     def start(self) -> None:
-        """Takes over what a bank remembers, names the objects, and notes the settings."""
+        """Loads the bank, if one is given, and sets the objects' names and the run's settings."""
         from mnemask.prompts import parse_objects, refuse_unknown
 
         if self.bank is not None:
@@ -268,7 +272,7 @@ class _Run:
         }
 
     def take_up(self) -> bool:
-        """Goes on where a run was cut off, if one was; returns whether anything is left to do."""
+        """Restores the state of an interrupted run, if there is one; returns whether anything is left to do."""
         from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
 
@@ -283,7 +287,7 @@ class _Run:
         return True
 
     def prepare(self) -> None:
-        """Makes the masks of clicks and boxes of frames to come, and says what was understood."""
+        """Makes masks from the clicks and boxes of the frames still to come, and logs notes about the prompts."""
         if self.plan is None:
             return
         if self.checkpoint is not None and self.checkpoint.progress["frames"]:
@@ -293,7 +297,7 @@ class _Run:
         self.plan.say_notes()
 
     def open(self, stack: ExitStack) -> mm.VideoReader:
-        """Returns the video, opened for as long as the stack is, once it is known to give what is asked for."""
+        """Opens the video until the stack is closed, and checks that it fits the options."""
         from mnemask.memory.trace import TraceFile
 
         start = None if self.checkpoint is None else self.checkpoint.last_frame
@@ -301,8 +305,8 @@ class _Run:
         stack.enter_context(reader)
         self.all_videos.refuse_idle(self.format, reader.facts.timed)
         if self.all_videos.kinds and reader.facts.timed and reader.facts.footage.path is None:
-            errors.print("sound is kept of files alone, so the videos have none", soft_wrap=True)
-        # Of an address only the connection tells.
+            errors.print("the videos have no sound: it is kept only from files", soft_wrap=True)
+        # Whether an address can be read again is known only once it is open.
         _refuse_resume(self.resume, reader.repeatable, self.video, self.trace, self.overwrite)
         if self.trace is not None:
             self.tracker.memory.trace = stack.enter_context(TraceFile(self.trace, overwrite=self.overwrite))
@@ -315,9 +319,9 @@ class _Run:
         show: Show,
         tell: Callable[[Any, mm.Masks, int | None], None],
     ) -> RunProgress:
-        """Follows the objects to the end of the video, or until someone asks for an earlier one."""
+        """Tracks the objects to the end of the video, or until a stop is requested."""
         before = 0 if self.checkpoint is None else max(self.checkpoint.progress["frames"] - 1, 0)
-        growing = self.reading.follow  # what is there by now is not the total
+        growing = self.reading.follow  # the current number of frames is not the total
         total = None if reader.num_frames is None or growing else before + reader.num_frames
 
         def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
@@ -355,4 +359,4 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
     if trace is not None:
         raise mm.InputError("a trace cannot be resumed", "leave out --trace, or start again without --resume")
     if overwrite:
-        raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
+        raise mm.InputError("--resume continues a run and --overwrite starts a new one", "give only one of them")

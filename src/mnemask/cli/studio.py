@@ -1,4 +1,4 @@
-"""`mnemask studio`: click, track, correct and export in a browser on this machine."""
+"""`mnemask studio`: click, track, correct and export in a browser on the user's own machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mnemask.cli.output import emit
 @command
 def studio(
     videos: Annotated[
-        list[Path] | None, typer.Argument(help="Videos to open, or folders in which to look for them. [default: here]")
+        list[Path] | None, typer.Argument(help="Videos to open, or folders to search for them. [default: this folder]")
     ] = None,
     project: Annotated[
-        Path, typer.Option("-p", "--project", help="Folder for the projects: a folder a video in it.")
+        Path, typer.Option("-p", "--project", help="Folder for the projects, with a subfolder for each video.")
     ] = Path("mnemask-projects"),
     model: ModelOption = "compact",
     policy: PolicyOption = choices.DEFAULT_POLICY,
@@ -34,27 +34,27 @@ def studio(
         str,
         typer.Option(
             "--host",
-            help="Address to listen on; any other than this machine's own loopback "
-            "admits everyone on the network who has the token.",
+            help="Address to listen on; any other than the loopback address admits "
+            "everyone on the network who has the token.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(
-            "--port", min=0, max=65535, help="Port; 0 for any that is free. [default: 8765, or any if that is taken]"
+            "--port", min=0, max=65535, help="Port; 0 for any free one. [default: 8765, or any if it is in use]"
         ),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
-    """Cut objects out of a video in the browser: click, track, stop where it goes wrong, correct, go on, export.
+    """Cut objects out of a video in the browser: click, track, stop where it goes wrong, correct, continue, export.
 
     **Examples**
 
-    `mnemask studio camel.mp4  # opens the video; a second time it goes on where it was left, also after a crash`
+    `mnemask studio camel.mp4  # opens the video; run it again to continue where you left off, even after a crash`
 
-    `mnemask studio ~/videos  # looks for videos in a folder`
+    `mnemask studio ~/videos  # finds the videos in a folder`
 
-    Nothing leaves this machine. What was done can be repeated without a window: `mnemask project FOLDER -o out`.
+    Nothing leaves this machine. Repeat a project without a window with `mnemask project FOLDER -o out`.
     """
     if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
         from mnemask.errors import missing_extra
@@ -75,23 +75,23 @@ def studio(
     workspace = Workspace(project, roots, network, settings)
     opened = [workspace.open_source(str(path)) for path in given if path.is_file() or _is_clip(path)]
     for name in opened:
-        workspace.project(name)  # one that is in use, or damaged, is refused here and not first in the browser
+        workspace.project(name)  # a project in use or damaged is refused here, before the browser opens
     if host not in choices.LOOPBACK:
         errors.print(
-            f"[bold yellow]warning:[/] listening on {host}: whoever has the address with its token can open the videos "
-            "below the folders named here; the connection is not encrypted"
+            f"[bold yellow]warning:[/] listening on {host}: anyone who has the address with its token can open the "
+            "videos below the given folders; the connection is not encrypted"
         )
 
     def ready(address: str) -> None:
         start = f"{address}#{quote(opened[0])}" if opened else address
         emit("address", command="studio", url=start)
         console.print(f"studio at {start}", soft_wrap=True, markup=False)
-        console.print("Ctrl-C ends it; everything is saved as you go")
+        console.print("press Ctrl-C to end it; everything is saved as you go")
         if not no_browser:
             webbrowser.open(start)
 
     try:
-        with suppress(KeyboardInterrupt):  # that is how it ends
+        with suppress(KeyboardInterrupt):  # the normal way to end
             serve(workspace, host=host, port=port, ready=ready)
     except OSError as error:
         raise mm.InputError(
@@ -101,7 +101,7 @@ def studio(
 
 
 def _is_clip(folder: Path) -> bool:
-    """Returns whether a folder holds the images of one video: beside videos they are masks."""
+    """Returns whether a folder holds the images of one video; images next to videos are masks."""
     from mnemask.io.images import IMAGE_SUFFIXES
 
     suffixes = [path.suffix.lower() for path in folder.iterdir()]

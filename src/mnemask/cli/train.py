@@ -1,4 +1,4 @@
-"""`mnemask train`, `finetune` and `train-clicks`: from frames and masks to weights."""
+"""`mnemask train`, `finetune` and `train-clicks`: train weights on frames and masks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RecipeName(StrEnum):
-    """The recipes of `mnemask.training.recipes`."""
+    """Names of the recipes in `mnemask.training.recipes`."""
 
     static = "static"
     main = "main"
@@ -34,24 +34,25 @@ class RecipeName(StrEnum):
 
 
 class Size(StrEnum):
-    """Networks."""
+    """The networks."""
 
     compact = "compact"
     stcn = "stcn"
 
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoints, log, curves, weights.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT, if there is one.")]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Devices = Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, of each machine.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that draw clips ahead, for each device.")]
-Parts = Annotated[int, typer.Option(min=1, help="Add up the gradients of a step over N parts: needs less memory.")]
-Minutes = Annotated[float | None, typer.Option(min=0, help="Stop and save after so long; go on later with --resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in OUT, if there is one.")]
+Accelerator = Annotated[str, typer.Option(help="Device type: auto, cpu, cuda or mps.")]
+Devices = Annotated[int, typer.Option(min=1, help="Number of GPUs, or of processes on the CPU, per machine.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes per device that prepare clips ahead.")]
+Parts = Annotated[int, typer.Option(min=1, help="Accumulate the gradients of a step over N parts, to save memory.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Minutes until it stops and saves; --resume continues it.")]
 ValidateRoot = Annotated[
-    Path | None, typer.Option("--validate", help="Score on these while training: DAVIS, or NAME/{frames,masks}.")
+    Path | None,
+    typer.Option("--validate", help="Data to score on while training: DAVIS, or a folder of NAME/{frames,masks}."),
 ]
 ValidateEvery = Annotated[int, typer.Option(min=1, help="Steps between scorings.")]
-ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score the first N frames of each video only.")]
+ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score only the first N frames of each video.")]
 
 
 @command
@@ -60,66 +61,69 @@ def train(
     recipe: Annotated[
         RecipeName,
         typer.Argument(
-            help="`static`, `main`: the thesis's stages. `compact`: photographs made into video, from ImageNet. "
-            "`real-video` continues `compact` on real video."
+            help="`static` and `main`: the thesis's two stages. `compact`: starts from ImageNet, on video made from "
+            "photographs. `real-video`: continues `compact`, on real video."
         ),
     ],
     out: Out,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable. `real-video` wants one FOLDER."
+            help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable. For `real-video`: one FOLDER."
         ),
     ] = None,
-    size: Annotated[Size, typer.Option(help="Which network.")] = Size.compact,
+    size: Annotated[Size, typer.Option(help="Network to train.")] = Size.compact,
     weights: Annotated[
-        str | None, typer.Option(help="Start from these: `compact`, or a checkpoint of mnemask or STCN.")
+        str | None, typer.Option(help="Weights to start from: `compact`, or a checkpoint of mnemask or STCN.")
     ] = None,
     imagenet: Annotated[
-        list[Path] | None, typer.Option(help="Start from ImageNet ResNets (torchvision's 18, and 50 for stcn).")
+        list[Path] | None,
+        typer.Option(help="ImageNet weights to start from: torchvision's ResNet-18, for stcn also ResNet-50."),
     ] = None,
     branch: Annotated[
         Path | None,
-        typer.Option(help="Start from another run's latest.safetensors: weights, their average, the optimizer."),
+        typer.Option(help="Another run's latest.safetensors to start from: weights, their average, optimizer."),
     ] = None,
     decay: Annotated[
-        bool, typer.Option("--decay", help="Decay the learning rate over --steps to finish a branch of a trunk.")
+        bool, typer.Option("--decay", help="Finish a branch of a trunk: decay the learning rate over --steps.")
     ] = False,
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of real-video: real, zoom, pasted, turning, limbs, screens, new-looks, memory, kmn-sigma or length, "
-            "for an ablation."
+            help="For an ablation of real-video, leave out real, zoom, pasted, turning, limbs, screens, new-looks, "
+            "memory, kmn-sigma or length. Repeatable."
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimizer steps; schedules scale with it. [default: the recipe's]")
+        int | None, typer.Option(min=1, help="Training steps; schedules scale with them. [default: the recipe's]")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]")] = None,
-    clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames in a clip. [default: the recipe's]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips per step. [default: the recipe's]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate. [default: the recipe's]")] = None,
+    clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames per clip. [default: the recipe's]")] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(help="Frames that a clip's memory holds, fewer than --clip-frames; the rest is evicted."),
+        typer.Option(help="Capacity of a clip's memory in frames, below --clip-frames; other frames are evicted."),
     ] = None,
     regularizer: Annotated[
         str | None,
         typer.Option(
-            help="What weighs tokens in place of the softmax, in training only: the thesis's (chapter 4) `dropout`, "
+            help="Replaces the softmax over tokens, in training only. From the thesis (chapter 4): `dropout`, "
             "`'dropout(q=0.3, after_softmax=True)'`, `'reallocation(literal)'`, `(ascending)` or `(\"post-softmax\")`; "
-            "or your own: `file.py:Class`, `package.module:Class`, an installed name."
+            "or your own: `file.py:Class`, `package.module:Class`, or an installed name."
         ),
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help="What is minimised in place of cross-entropy and dice, your own: `file.py:function`."),
+        typer.Option(help="Your own loss in place of cross-entropy and dice: `file.py:function`."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="[default: the recipe's]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed. [default: the recipe's]")] = None,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="Of the convolutions; keys stay float32.")] = Precision["auto"],
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Precision of the convolutions; keys stay float32.")] = Precision[
+        "auto"
+    ],
     workers: Workers = 1,
     parts: Parts = 1,
     minutes: Minutes = None,
@@ -127,7 +131,7 @@ def train(
     validate_every: ValidateEvery = 1000,
     validate_frames: ValidateFrames = None,
 ) -> None:
-    """Train a network. A run that ends early, for any reason, goes on with `--resume` as if nothing had happened.
+    """Train a network. A run that ends early, for any reason, continues with `--resume` as if it had not stopped.
 
     **Examples**
 
@@ -139,14 +143,14 @@ def train(
 
     `mnemask train compact --weights compact --data composites=/data --validate /data/DAVIS -o run`
 
-    `mnemask train real-video --weights compact --data /data -o trunk --resume  # for as long as you like`
+    `mnemask train real-video --weights compact --data /data -o trunk --resume  # a trunk of any length`
 
     `mnemask train real-video --data /data --branch trunk/latest.safetensors --decay --steps 2000
-    -o candidate  # whenever weights are wanted`
+    -o candidate  # finished weights from the trunk's current state`
 
-    `tensorboard --logdir RUN/board  # watch it`
+    `tensorboard --logdir RUN/board  # shows the progress`
 
-    `mnemask segment street.mp4 --mask first.png -o out --model RUN/model.safetensors  # use it`
+    `mnemask segment street.mp4 --mask first.png -o out --model RUN/model.safetensors  # uses the weights`
     """
     need_training()
     from mnemask.training import recipes
@@ -161,7 +165,7 @@ def train(
         chosen = recipes.without(chosen, ingredient)
     if decay:
         if steps is None:
-            raise mm.InputError("--decay needs to know how long", "give --steps, 20 to 25 % of the trunk's")
+            raise mm.InputError("--decay needs --steps", "give --steps, 20 to 25 % of the trunk's")
         chosen = recipes.decayed(chosen, steps)
     chosen = recipes.customized(
         chosen,
@@ -174,9 +178,9 @@ def train(
         loss=None if loss is None else LOSSES.named(loss, own_code=True),
     )
     if weights and imagenet:
-        raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
+        raise mm.InputError("--weights and --imagenet both give weights to start from", "give one of them")
     if branch and (weights or imagenet):
-        raise mm.InputError("--branch and --weights or --imagenet both say where to start", "give one of them")
+        raise mm.InputError("--branch and --weights or --imagenet both give weights to start from", "give one of them")
     _run(
         "train",
         chosen,
@@ -202,10 +206,10 @@ def finetune(
         Path, typer.Argument(help="Your video as frames/ and masks/, or several as NAME/{frames,masks}.")
     ],
     out: Out,
-    weights: Annotated[str, typer.Option(help="Start from these: `compact`, or a checkpoint.")] = "compact",
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 400,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in a step.")] = 4,
-    learning_rate: Annotated[float, typer.Option(help="The highest.")] = 3e-5,
+    weights: Annotated[str, typer.Option(help="Weights to start from: `compact`, or a checkpoint.")] = "compact",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per step.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-5,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -218,16 +222,16 @@ def finetune(
 ) -> None:
     """Adapt weights to your own kind of video. Not all frames need masks.
 
-    A mask of black and white is one object; otherwise its palette or its grey levels are ids, and 255 is void. Clicks
-    work with the new weights too: the key encoder stays as it is.
+    A black and white mask is one object; in others, palette indices or grey levels are ids, and 255 is void. Clicks
+    work with the new weights too, since the key encoder is not changed.
 
     **Examples**
 
-    `mnemask finetune clips/ -o tuned --validate held-back/`
+    `mnemask finetune clips/ -o tuned --validate held-back/  # trains, and scores on other videos`
 
     `mnemask segment video.mp4 --mask first.png -o out --model tuned/model.safetensors  # uses the new weights`
 
-    Hold some videos back and give them to `--validate`: fine-tuning on few frames can harm other ones.
+    Hold some videos back for `--validate`: fine-tuning on few frames can make masks in others worse.
     """
     need_training()
     from mnemask.training import recipes
@@ -260,31 +264,31 @@ def train_clicks(
     ],
     out: Out,
     model: Annotated[
-        str, typer.Option("--model", help="The model to train it for: `compact`, or a checkpoint.")
+        str, typer.Option("--model", help="Model to train the head for: `compact`, or a checkpoint.")
     ] = "compact",
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Begin with this head, `compact` (the package's) or a file, even one of another key encoder: it "
-            "adapts in fewer steps than a new one takes. [default: random numbers]"
+            help="Head to start from: `compact` (the package's) or a file, even if trained for another key encoder, "
+            "since it adapts in fewer steps than a new one. [default: random weights]"
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates. [default: 2000, with --weights 800]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. [default: 2000; --weights: 800]")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
     minutes: Minutes = None,
 ) -> None:
-    """Train the head that makes masks from clicks, by simulated clicks; the model itself stays as it is.
+    """Train the head that makes masks from clicks, with simulated clicks; the model itself is not changed.
 
     A head fits one key encoder: after training a model, train its head too.
 
     **Examples**
 
-    `mnemask train-clicks DATA -o run --model model.safetensors  # leaves run/clicks.safetensors`
+    `mnemask train-clicks DATA -o run --model model.safetensors  # writes run/clicks.safetensors`
 
     `mnemask train-clicks DATA -o run --model model.safetensors
-    --weights compact  # in less than half the time, if the key encoder was trained further`
+    --weights compact  # takes less than half the time, if the model was trained from compact`
     """
     need_training()
     from mnemask.model.click_head import packaged_click_head
@@ -324,7 +328,7 @@ def _run(
     out: Path,
     **how: Any,
 ) -> None:
-    """Trains, shows how that goes, and says how it ended; `launch` says what it takes."""
+    """Trains, shows the progress, and reports how it ended; `how` holds further arguments of `launch`."""
     from mnemask.training.launch import launch
 
     with progress() as show:
@@ -334,13 +338,13 @@ def _run(
 
 
 def _placed(data: str) -> str:
-    """Returns NAME=FOLDER, or a path, with the path in full; a word that is no path as it is."""
+    """Returns NAME=FOLDER, or a path, with the path made absolute; a word that is not a path is not changed."""
     name, equals, place = data.rpartition("=")
     return f"{name}{equals}{Path(place).resolve() if Path(place).exists() else place}"
 
 
 def need_training() -> None:
-    """Says what to install where training cannot be imported."""
+    """Raises MissingExtraError, with what to install, if training cannot be imported."""
     from mnemask.errors import missing_extra
 
     try:
@@ -350,7 +354,7 @@ def need_training() -> None:
 
 
 def show_step(show: Show, report: StepReport) -> None:
-    """Shows how a run is doing."""
+    """Shows the progress of a training run."""
     text = (
         f"step {report.step}/{report.steps} · loss {report.loss:.3f} · IoU {report.iou:.3f} · "
         f"{report.clips_per_second:.1f} clips/s"
@@ -360,7 +364,7 @@ def show_step(show: Show, report: StepReport) -> None:
 
 
 def say_how_it_ended(name: str, training: Training | ClickTraining, steps: int, **files: Path) -> None:
-    """Says where what was trained is, or how to go on."""
+    """Reports where the trained weights are, or how to resume."""
     done = {what: str(path) if training.finished else None for what, path in files.items()}
     seconds = round(training.seconds, 3)
     emit("result", command=name, complete=training.finished, steps=training.step, seconds=seconds, **done)
@@ -368,6 +372,6 @@ def say_how_it_ended(name: str, training: Training | ClickTraining, steps: int, 
         where = ", ".join(f"{what} {path}" for what, path in done.items())
         console.print(f"{training.step} steps in {training.seconds / 60:.1f} min; {where}", markup=False)
     else:
-        console.print(f"stopped after step {training.step} of {steps}; go on with the same command and --resume")
+        console.print(f"stopped after step {training.step} of {steps}; resume with the same command and --resume")
     if training.stop_asked:
         raise typer.Exit(130)

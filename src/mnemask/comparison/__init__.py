@@ -1,4 +1,4 @@
-"""Policies side by side on one video: masks, agreement, scores, cost and memory, on one page that opens offline."""
+"""Compares policies on one video: masks, agreement, scores, cost and memory, on one page that works offline."""
 
 from mnemask.comparison.run import CompareProgress, compare_video
 

@@ -5,39 +5,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Okabe and Ito 2008: apart for all kinds of colour vision, and in grey. Blue, vermilion, green, purple, orange, sky.
+# Okabe and Ito 2008: distinct for all kinds of colour vision, and in grey. Blue, vermilion, green, purple, orange, sky.
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-COLORS = (*OKABE_ITO, "#8c6bb1", "#7f7f7f")  # of lines; text beside them is in the colour of text
+COLORS = (*OKABE_ITO, "#8c6bb1", "#7f7f7f")  # of lines; labels have the text colour
 DASHES = ("none", "6 4", "2 3", "9 3 2 3")
 
 
 def style_of(number: int) -> tuple[str, str]:
-    """Returns the colour and the dashes of the line with this number, from 0; the first 32 differ."""
+    """Returns the colour and the dash pattern of a line by its number, from 0; the first 32 differ."""
     return COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A value for each frame; None where there is none."""
+    """A named value for each frame; None for a missing value."""
 
     name: str
     values: Sequence[float | None]
 
 
 def percent(value: float) -> str:
-    """Returns a part of 1 as people read it."""
+    """Returns a fraction in percent, with one decimal."""
     return f"{100 * value:.1f}"
 
 
 def line_chart(key: str, title: str, hint: str, lines: Sequence[Line], write: Callable[[float], str]) -> str:
-    """Returns a figure with a line for each of these, a legend that switches them, and room for a cursor.
+    """Returns a figure with these lines, a legend that switches them on and off, and an element for the cursor.
 
     Args:
-        key: names the figure in the page.
-        title: what is shown, in a few words.
-        hint: how to read it.
-        lines: all of one length.
-        write: makes text of a value.
+        key: the figure's key in the page.
+        title: the title.
+        hint: a sentence on how to read the chart.
+        lines: the lines, all of the same length.
+        write: returns the text of a value.
     """
     known = [value for line in lines for value in line.values if value is not None]
     low, high = value_range(known)
@@ -66,7 +66,7 @@ def line_chart(key: str, title: str, hint: str, lines: Sequence[Line], write: Ca
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:
-    """Returns where an axis begins and ends: a little beyond the values, but not beyond 0 and 1 where they are not."""
+    """Returns the ends of an axis: a little beyond the values, but within 0 and 1 if the values are."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     pad = 0.08 * (high - low) or 0.05 * (abs(high) or 1.0)
     start = max(low - pad, 0.0) if low >= 0 else low - pad
@@ -74,13 +74,13 @@ def value_range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _path(values: Sequence[float | None], low: float, high: float) -> str:
-    """Returns an SVG path through the values; it breaks where there is none."""
+    """Returns an SVG path through the values, interrupted at missing values."""
     step = 1000 / max(len(values) - 1, 1)
     parts, begins = [], True
     for number, value in enumerate(values):
         if value is not None:
             place = f"{number * step:.1f} {1000 * (high - value) / (high - low):.1f}"
-            # A lone point has no length; with a line of none, round caps draw it all the same.
+            # A single point has no length; with a segment of length 0, round caps draw it anyway.
             parts.append(f"M{place}h0" if begins else f"L{place}")
         begins = value is None
     return "".join(parts)
@@ -89,12 +89,12 @@ def _path(values: Sequence[float | None], low: float, high: float) -> str:
 WIDTH, HEIGHT = 380, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 30, 40
 TEXT_HEIGHT, LETTER = 14, 6.6
-MIN_Y = 0.02  # at least: noise must not fill the chart
+MIN_Y = 0.02  # smallest extent of the y axis, so that noise does not fill the chart
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A named place in a plane; `best` says that no other point is better in both."""
+    """A named point of a scatter plot; `best` is whether it is Pareto-optimal."""
 
     name: str
     x: float
@@ -104,14 +104,14 @@ class Point:
 
 
 def scatter(title: str, x_name: str, y_name: str, points: Sequence[Point], log_x: bool = False) -> str:
-    """Returns a figure with named points; those that nothing dominates are filled and joined by a line.
+    """Returns a figure with named points; Pareto-optimal ones are filled and joined by a line.
 
     Args:
-        title: what is shown.
-        x_name: of the axis, with its unit.
-        y_name: of the axis, from 0 to 1, written in percent.
-        points: one or more.
-        log_x: whether the axis is logarithmic; all x must then be positive.
+        title: the title.
+        x_name: the name of the x axis, with its unit.
+        y_name: the name of the y axis; values from 0 to 1 are written in percent.
+        points: the points, one or more.
+        log_x: whether the x axis is logarithmic; all x must then be positive.
     """
     scale: Callable[[float], float] = math.log10 if log_x else float
     x_low, x_high = _spread([scale(point.x) for point in points])
@@ -139,7 +139,7 @@ def scatter(title: str, x_name: str, y_name: str, points: Sequence[Point], log_x
 
 
 def _at_least(extent: float, low: float, high: float) -> tuple[float, float]:
-    """Returns a range of this extent or more, from 0 to 1, around another."""
+    """Returns a range within 0 and 1 that contains the given one and has at least this extent."""
     if high - low >= extent:
         return low, high
     low = min(max((low + high - extent) / 2, 0.0), 1.0 - extent)
@@ -174,7 +174,7 @@ def _axes(x_name: str, y_name: str, x: tuple[float, float], y: tuple[float, floa
 def _labelled(
     points: Sequence[Point], place: Callable[[Point], tuple[float, float]]
 ) -> list[tuple[Point, tuple[float, float], tuple[float, float, str]]]:
-    """Returns each point, its place, and place and anchor of its name, moved down or up where names would overlap."""
+    """Returns each point, its place, and its name's place and anchor; names that would overlap are moved down."""
     taken: list[tuple[float, float, float]] = []
     labelled = []
     for point in sorted(points, key=lambda point: place(point)[1]):

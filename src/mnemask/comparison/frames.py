@@ -1,4 +1,4 @@
-"""The frames of a video, kept on disk for random access; and frames and masks as a page holds them (WebP, SVG)."""
+"""The frames of a video on disk for random access, and frames and masks in the form used in a page (WebP, SVG)."""
 
 import base64
 import shutil
@@ -20,22 +20,22 @@ QUALITY = 72
 
 
 def display_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Returns the height and width at which a page shows frames of this size; never larger than they are."""
+    """Returns the height and width at which a page shows frames of this size; frames are never enlarged."""
     scale = min(1.0, LONG_SIDE / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def picture_data(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> str:
-    """Returns an RGB picture at this height and width as base64 of a WebP file."""
+    """Returns an RGB image, scaled to this height and width, as a WebP file in base64."""
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
     return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def outlines(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> dict[str, str]:
-    """Returns the outline of each object that is shown, by id, as an SVG path in pixels of a picture of this size.
+    """Returns the outline of each visible object by its id, as an SVG path in pixels of an image of this size.
 
-    Holes are parts of the path: fill it by the even-odd rule. Coordinates are those of pixel centres.
+    Holes are part of the path, so fill it by the even-odd rule. Coordinates are those of pixel centres.
     """
     small = cv2.resize(labels.astype(np.uint16), size[::-1], interpolation=cv2.INTER_NEAREST)
     paths = {}
@@ -47,7 +47,7 @@ def outlines(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> dict[
     return paths
 
 
-# Quality 95, and colour as fine as brightness: the way back is to see what the way there saw.
+# Quality 95 without chroma subsampling: the backward pass must see what the forward pass saw.
 JPEG = (
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -58,11 +58,11 @@ JPEG = (
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What is known of a video when all of it was read.
+    """What is known about a video after reading all of it.
 
     Attributes:
-        names: what the mask file of each frame is called, without suffix.
-        seconds: when each frame is shown; None where the source has no times.
+        names: the name of each frame's mask file, without suffix.
+        seconds: the time of each frame; None if the source has no times.
         size: height and width in pixels.
     """
 
@@ -75,19 +75,19 @@ class Clip:
 
 
 class FrameStore:
-    """A folder with each frame as a JPEG of quality 95, which goes when the `with` block ends.
+    """A folder with each frame as a JPEG of quality 95, which is deleted when the `with` block ends.
 
-    A video can be decoded forwards only, and a comparison needs frames backwards and here and there; holding them all
+    A video can only be decoded forwards, but a comparison needs frames backwards and in any order; holding all of them
     would take memory that grows with the video.
 
     Args:
-        frames: the video, read to its end.
-        folder: is made; what an interrupted run left there goes.
-        on_frame: is called after each frame.
+        frames: the video, which is read to its end.
+        folder: the folder to create; remains of an interrupted run in it are deleted.
+        on_frame: called after each frame.
 
     Raises:
         InputError: the video has fewer than two frames, or two frames with the same name once made safe for files.
-        FrameError: the video is damaged, which is thus known before anything is computed.
+        FrameError: the video is damaged, which is thus detected before anything is computed.
         OutputError: the folder cannot be written to.
     """
 
@@ -119,14 +119,14 @@ class FrameStore:
             size = frame.size
             on_frame()
         if len(names) < 2:
-            raise InputError(f"a video of {len(names)} frame has nothing to compare", "give one of 2 frames or more")
+            raise InputError(f"a video of {len(names)} frame has nothing to compare", "give one with 2 or more frames")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"two frames would both write {twice}.png", "rename one of them")
+            raise InputError(f"two frames would be written as {twice}.png", "rename one of them")
         return Clip(tuple(names), tuple(seconds), size)
 
     def image(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
-        """Returns a frame, RGB."""
+        """Returns a frame in RGB."""
         bgr = cv2.imread(str(self._path(index)), cv2.IMREAD_COLOR)
         assert bgr is not None, f"frame {index} is gone from {self._folder}"
         rgb: UInt8[np.ndarray, "H W 3"] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

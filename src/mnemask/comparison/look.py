@@ -1,4 +1,4 @@
-"""What a tracker remembers, and which memories a frame's places were read from, small enough for a page."""
+"""What a tracker has in memory, and from which tokens the cells of a frame were read, small enough for a page."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ from mnemask.tracker import Tracker
 MOST_TILES = 4
 MOST_CLICKS = 240
 MOST_VOTERS = 8
-# A character for each cell: not remembered, remembered with a heat from 0 to 9, the same and pinned.
+# A character for each cell: not in memory, in memory with a heat from 0 to 9, or the same and pinned.
 ABSENT, HEAT, PINNED = ".", "0123456789", "abcdefghij"
 
 
 def look_into(tracker: Tracker, index: int) -> dict[str, Any] | None:
-    """Returns a look at the memory as JSON holds it; None where the last frame was not read from any memory.
+    """Returns the state of the memory as values that JSON can hold; None if nothing was read for the last frame.
 
     ::
 
-        frame     the frame after which this was remembered
-        objects   the ids that the votes are for
-        cells     how many cells are remembered
+        frame     the frame after which this was the memory
+        objects   the ids of the objects, in the order of the votes
+        cells     number of cells in memory
         sources   [[frame, number of cells], …] for each source frame
         tiles     [{frame, heat, topk_count, pinned}, …] for those with the most cells; a character of heat per cell
         clicks    [{cell, votes, from}, …] for a coarse grid of cells; votes by object from 0 to 1,
                   from is [[source frame, cell, weight from 0 to 1], …], the heaviest first
 
     Args:
-        tracker: has just made its step.
-        index: of the frame that it made.
+        tracker: the tracker, directly after a step.
+        index: the index of that step's frame.
     """
     if tracker.memory.last_read is None:
         return None
@@ -52,7 +52,7 @@ def look_into(tracker: Tracker, index: int) -> dict[str, Any] | None:
 
 
 def pixels_to_explain(grid: CellGrid) -> list[tuple[int, int]]:
-    """Returns y and x of pixels in the middle of cells, as many as MOST_CLICKS, spread evenly; at least one."""
+    """Returns y and x of pixels in the middle of evenly spaced cells: at most MOST_CLICKS, at least one."""
     rows, columns = grid.shape
     step = 1
     while -(-rows // step) * -(-columns // step) > MOST_CLICKS:
@@ -66,7 +66,7 @@ def pixels_to_explain(grid: CellGrid) -> list[tuple[int, int]]:
 
 
 def cell_edges(grid: CellGrid) -> dict[str, list[float]]:
-    """Returns where the columns of cells end and the rows, each with its start, as parts of the frame from 0 to 1."""
+    """Returns the edges of the cells' columns ("x") and rows ("y"), as fractions of the frame from 0 to 1."""
     rows, columns = grid.shape
     across = grid.boxes(np.arange(columns))
     down = grid.boxes(np.arange(rows) * columns)

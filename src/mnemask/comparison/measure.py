@@ -1,4 +1,4 @@
-"""The numbers of a comparison: agreement, where policies diverge, scores, cost, and which policies are undominated."""
+"""The numbers of a comparison: agreement, where policies differ most, scores, cost, and Pareto-optimal policies."""
 
 import itertools
 import logging
@@ -25,7 +25,7 @@ from mnemask.version import __version__
 log = logging.getLogger(__name__)
 
 MOST_MOMENTS = 6
-ALIKE = 0.98  # a moment at which policies agree more than this is none
+ALIKE = 0.98  # frames in which policies agree more than this are not shown as differences
 
 Pair = tuple[str, str]
 
@@ -33,7 +33,7 @@ Pair = tuple[str, str]
 def agreements(
     folders: Mapping[str, PolicyFolder], clip: Clip, object_ids: Sequence[int], on_frame: Callable[[], None]
 ) -> dict[Pair, list[float]]:
-    """Returns for each pair of policies and each frame how far their masks overlap: J, the mean over the objects."""
+    """Returns the overlap of the masks of each pair of policies in each frame: J, the mean over the objects."""
     values: dict[Pair, list[float]] = {pair: [] for pair in itertools.combinations(folders, 2)}
     for name in clip.names:
         labels = {policy: folder.labels(name) for policy, folder in folders.items()} if values else {}
@@ -44,9 +44,9 @@ def agreements(
 
 
 def moments(agreement: Mapping[Pair, Sequence[float]], num_frames: int) -> list[tuple[int, float]]:
-    """Returns frames at which the policies agree least, and the mean agreement there, in order of time.
+    """Returns the frames in which the policies agree least, with the mean agreement there, in order of time.
 
-    They are at least a twentieth of the video apart, so that one quarrel is not shown six times.
+    They are at least a twentieth of the video apart, so that a single disagreement is not shown six times.
     """
     if not agreement:
         return []
@@ -63,11 +63,11 @@ def moments(agreement: Mapping[Pair, Sequence[float]], num_frames: int) -> list[
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """True masks of some frames of the video, or of all.
+    """True masks of all or some frames of the video.
 
     Attributes:
-        files: by the index of their frame, in order.
-        protocol: "davis2016" where the masks are black and white, so that all they show is one object.
+        files: the mask files by the index of their frame, in order.
+        protocol: "davis2016" if the masks are black and white and so show one object, else "davis2017".
     """
 
     files: Mapping[int, Path]
@@ -75,12 +75,12 @@ class Truth:
 
     @classmethod
     def from_folder(cls, folder: Path, clip: Clip) -> "Truth":
-        """Returns the masks of a folder, which are named as the frames are.
+        """Returns the masks of a folder, which have the names of the frames.
 
         Raises:
-            InputError: there is no such folder, it has too few masks of these frames, one of another size, or none that
-                shows an object.
-            MaskError: the edges of one are soft.
+            InputError: there is no such folder, it has too few masks of these frames, a mask has another size, or no
+                mask shows an object.
+            MaskError: a mask has soft edges.
         """
         if not folder.exists():
             raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
@@ -88,27 +88,28 @@ class Truth:
         by_name = {safe_name(name): path for name, path in found.items()}
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if others := [name for name in by_name if name not in clip.names]:
-            log.warning("%d true masks in %s are of no frame of this video, first %s", len(others), folder, others[0])
+            log.warning("%d true masks in %s match no frame of this video, first %s", len(others), folder, others[0])
         if len(files) < 3:
             raise InputError(
-                f"{folder} has true masks of {len(files)} frames of this video; its frames are {clip.names[0]}.png "
-                f"to {clip.names[-1]}.png",
-                "name 3 or more so, since the first and the last are not scored",
+                f"{folder} has true masks of {len(files)} frames of this video, for which their names would be "
+                f"{clip.names[0]}.png to {clip.names[-1]}.png",
+                "give 3 or more with such names, since the first and the last are not scored",
             )
         shown: set[int] = set()
         for path in files.values():
             labels = read_labels(path)
             if labels.shape != clip.size:
                 raise InputError(
-                    f"{path} is {labels.shape} and the video {clip.size} (height, width)",
+                    f"{path} is {labels.shape}, but the video is {clip.size} (height, width)",
                     "give masks of the video's size",
                 )
             values = set(np.unique(labels).tolist()) - {0}
-            if may_be_soft(labels) or (values and not shown):  # the first with an object even where it has few values
+            # The first mask with an object is checked even if it has few values.
+            if may_be_soft(labels) or (values and not shown):
                 refuse_soft_edges(path)
             shown |= values
         if not shown:
-            raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
+            raise InputError(f"the true masks in {folder} show no object", "give masks of this video's objects")
         return cls(files, "davis2016" if shown == {VOID} else "davis2017")
 
     def refuse_other_ids(self, object_ids: Collection[int]) -> None:
@@ -119,13 +120,13 @@ class Truth:
         if unknown := sorted(set(object_ids) - shown):
             there = ", ".join(map(str, sorted(shown - {0, VOID})))
             raise InputError(
-                f"object {unknown[0]} is given, and the true masks in {next(iter(self.files.values())).parent} show "
+                f"object {unknown[0]} is given, but the true masks in {next(iter(self.files.values())).parent} show "
                 f"{there} (--gt)",
-                "give each object the id that it has there, such as --at 0:ID=MASK",
+                "give each object its id in the true masks, such as with --at 0:ID=MASK",
             )
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
-        """Returns the true object id at each pixel (1 where all is one); untracked objects are background."""
+        """Returns the true object id at each pixel (1 if the protocol is "davis2016"), with untracked objects as 0."""
         labels = read_labels(self.files[index])
         if self.protocol == "davis2016":
             return (labels > 0).astype(np.uint8)
@@ -135,8 +136,8 @@ class Truth:
         """Returns J and F of a policy's masks; the first and the last true mask are not scored.
 
         Raises:
-            InputError: the true masks show no tracked object, or too few frames of one.
-            ObjectIdError: an object was tracked that they do not show.
+            InputError: the true masks show no tracked object, or one in too few frames.
+            ObjectIdError: an object was tracked that the true masks do not show.
         """
         scorer = SequenceScorer(run.policy, self.protocol, late_objects=True)
         for index, path in self.files.items():
@@ -144,11 +145,11 @@ class Truth:
         return scorer.report()
 
     def curve(self, report: Report, num_frames: int) -> list[float | None]:
-        """Returns J&F of each frame, the mean over the objects; None where there is no score."""
+        """Returns J&F of each frame, the mean over the objects; None for frames without a score."""
         values: dict[int, list[float]] = {}
         annotated = list(self.files)
         for score in report.objects:
-            # An object is scored from the frame after its first to the last but one.
+            # An object is scored from the annotated frame after its first to the last but one.
             frames = annotated[len(annotated) - 1 - len(score.region_frames) : -1]
             for index, region, boundary in zip(frames, score.region_frames, score.boundary_frames, strict=True):
                 values.setdefault(index, []).append((region + boundary) / 2)
@@ -156,7 +157,7 @@ class Truth:
 
 
 def undominated(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Returns of each (cost, gain) whether no other costs no more and gains no less, one of them truly."""
+    """Returns for each (cost, gain) whether it is Pareto-optimal: no different point is at least as good in both."""
 
     def beaten(mine: tuple[float, float]) -> bool:
         return any(other != mine and other[0] <= mine[0] and other[1] >= mine[1] for other in points)
@@ -166,18 +167,18 @@ def undominated(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Policies on one video.
+    """The comparison of policies on one video.
 
     Attributes:
-        video: what it is called.
+        video: the video's name.
         clip: its frames.
-        settings: that all policies have in common.
-        runs: the run of each policy, in the order asked for.
-        agreement: of each pair of policies, in each frame.
-        moments: frames where they part, and the mean agreement there.
+        settings: the settings that all policies share.
+        runs: the run of each policy, in the order given.
+        agreement: the agreement of each pair of policies in each frame.
+        moments: the frames in which the policies agree least, and the mean agreement there.
         scores: J and F by policy; empty without true masks.
-        curves: J&F of each frame by policy, None where a frame is not scored; empty without true masks.
-        ways_back: forward–backward consistency by policy; empty where it was not asked for.
+        curves: J&F of each frame by policy, None for frames that are not scored; empty without true masks.
+        ways_back: forward-backward consistency by policy; empty if it was not computed.
     """
 
     video: str
@@ -197,24 +198,24 @@ class Comparison:
 
     @property
     def measure(self) -> str | None:
-        """What policies are ranked by: "J&F" with true masks, else "consistency", else nothing."""
+        """The measure by which policies are ranked: "J&F" with true masks, "consistency" if computed, or None."""
         if self.scores:
             return "J&F"
         return "consistency" if self.ways_back else None
 
     def quality(self, policy: str) -> float | None:
-        """Returns the score that a policy is ranked by, from 0 to 1."""
+        """Returns the score by which a policy is ranked, from 0 to 1; None without a score."""
         if self.scores:
             return _known(self.scores[policy].j_and_f)
         return self.ways_back[policy].consistency if self.ways_back else None
 
     def agreement_of(self, policy: str) -> float | None:
-        """Returns how far a policy agrees with the others, the mean over frames and policies."""
+        """Returns a policy's agreement with the others, the mean over frames and policies; None if it is alone."""
         pairs = [fmean(values) for pair, values in self.agreement.items() if policy in pair]
         return fmean(pairs) if pairs else None
 
     def rows(self) -> list[Row]:
-        """Returns a row for each policy; scores are from 0 to 1."""
+        """Returns a row for each policy, with scores from 0 to 1."""
         return [self._row(run) for run in self.runs.values()]
 
     def _row(self, run: PolicyRun) -> Row:
@@ -255,12 +256,12 @@ class Comparison:
         ]
 
     def way_back_curve(self, policy: str) -> list[float | None]:
-        """Returns how far the masks of the way there and back overlap in each frame; None before any was given."""
+        """Returns the overlap of the forward and backward pass in each frame; None before the first given mask."""
         known = self.ways_back[policy].frames
         return [None] * (len(self.clip) - len(known)) + list(known)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all numbers as JSON holds them, but for the looks into the memory, which are in each result.json."""
+        """Returns all numbers as values that JSON can hold, without the `looks`, which are in each result.json."""
         return {
             "mnemask": __version__,
             "video": self.video,

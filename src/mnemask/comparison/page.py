@@ -1,4 +1,4 @@
-"""The page: everything inlined, nothing fetched, and nothing of what files are called taken for markup."""
+"""The HTML page: everything is inlined, nothing is fetched, and file names are never taken for markup."""
 
 import base64
 import hashlib
@@ -22,8 +22,8 @@ from mnemask.io import colors_of
 from mnemask.io.atomic import safe_name
 from mnemask.version import __version__
 
-MOST_SHOWN = 200  # frames that can be scrubbed through
-MOST_SOURCES = 60  # further frames, that memories come from
+MOST_SHOWN = 200  # frames that the slider shows
+MOST_SOURCES = 60  # further frames that tokens come from
 DEFAULT_RATE = 25.0
 SCRIPTS = ("draw.js", "player.js", "memory.js")
 
@@ -35,14 +35,14 @@ def page_of(
     truth: Truth | None,
     frames_per_second: float | None,
 ) -> str:
-    """Returns the HTML of a comparison, complete in itself but for links to the overlay videos beside it.
+    """Returns the HTML of a comparison, which is self-contained except for links to the overlay videos next to it.
 
     Args:
         comparison: the numbers.
-        folders: with the masks of each policy.
+        folders: the folders with the masks of each policy.
         store: the frames.
-        truth: the true masks, if there are any.
-        frames_per_second: of the video, at which the page plays it; 25 where that is not known.
+        truth: the true masks, or None.
+        frames_per_second: the video's frame rate, at which the page plays it; None for 25.
     """
     template = files("mnemask.comparison") / "template"
     script = "".join((template / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -69,7 +69,7 @@ def _kind(comparison: Comparison) -> str:
 
 
 def _security(script: str) -> str:
-    """Returns the rule that keeps a browser from fetching anything, and from running any script but this one."""
+    """Returns the content security policy, which forbids fetching anything and running any script but this one."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
@@ -77,18 +77,18 @@ def _security(script: str) -> str:
 
 
 def shown_frames(num_frames: int, extra_frames: Iterable[int]) -> list[int]:
-    """Returns the frames to show: these and others evenly spread, MOST_SHOWN in all, the first and last among them."""
+    """Returns the frames to show: these and evenly spaced ones with the first and last, MOST_SHOWN at most."""
     extra = set(extra_frames)
     evenly = np.linspace(0, num_frames - 1, min(num_frames, max(MOST_SHOWN - len(extra), 2)))
     return sorted({*evenly.round().astype(int).tolist(), *extra})
 
 
 def source_frames(comparison: Comparison, shown: Sequence[int]) -> list[int]:
-    """Returns the frames that memories come from and that are not shown anyway, those that are named most first."""
+    """Returns the frames that tokens come from and that are not shown anyway, the most frequent ones first."""
     named: Counter[int] = Counter()
     for run in comparison.runs.values():
         for look in run.looks:
-            named.update({tile["frame"]: 10_000 for tile in look["tiles"]})  # a tile is nothing without its picture
+            named.update({tile["frame"]: 10_000 for tile in look["tiles"]})  # a tile is useless without its picture
             named.update(frame for click in look["clicks"] for frame, _, _ in click["from"])
     return [frame for frame, _ in named.most_common() if frame not in set(shown)][:MOST_SOURCES]
 
@@ -197,13 +197,11 @@ def _curves(comparison: Comparison) -> list[tuple[str, str, str, list[Line]]]:
         curves.append(("agreement", "Agreement", "Overlap (J) of two policies' masks, in percent.", lines))
     if comparison.curves:
         lines = [Line(policy, values) for policy, values in comparison.curves.items()]
-        curves.append(("score", "J&F", "Of each frame, against the true masks, in percent.", lines))
+        curves.append(("score", "J&F", "J&F of each frame against the true masks, in percent.", lines))
     if comparison.ways_back:
         lines = [Line(policy, comparison.way_back_curve(policy)) for policy in comparison.ways_back]
-        hint = (
-            "Overlap (J) of the mask on the way there with the one on the way back, in percent; read it from the right."
-        )
-        curves.append(("back", "There and back", hint, lines))
+        hint = "Overlap (J) of the masks of the forward and the backward pass, in percent; read it from the right."
+        curves.append(("back", "Forward and backward", hint, lines))
     held = [Line(policy, [n / 2**20 for n in run.bank_bytes]) for policy, run in comparison.runs.items()]
     curves.append(("bytes", "Memory held", "MiB of keys, values and bookkeeping after each frame.", held))
     return curves
@@ -217,7 +215,7 @@ def _charts(comparison: Comparison) -> str:
 
 
 def _planes(comparison: Comparison) -> str:
-    """Returns the charts of quality over bytes and over time; none without a measure of quality."""
+    """Returns the charts of quality over bytes and over speed; empty without a measure of quality."""
     measured = [
         (run, quality, style_of(number)[0])
         for number, run in enumerate(comparison.runs.values())

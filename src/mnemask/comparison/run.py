@@ -1,4 +1,4 @@
-"""A comparison from the video to the page; what is finished is not computed again."""
+"""Runs a comparison from the video to the page; finished parts are not computed again."""
 
 import json
 import time
@@ -31,14 +31,14 @@ FILES = ("compare.json", "compare.csv", "frames.csv", "compare.html")
 
 @dataclass(slots=True)
 class CompareProgress:
-    """How far a comparison has come.
+    """The progress of a comparison.
 
     Attributes:
-        stage: what is being done, in a few words.
-        frames: done in this stage.
-        total: of this stage; None where the source does not say.
-        reused: the policies that were there already.
-        begin: when this stage began, by time.perf_counter.
+        stage: the current stage, in a few words.
+        frames: the number of frames done in this stage.
+        total: the number of frames of this stage; None if the source does not report it.
+        reused: the policies whose results existed already.
+        begin: the start of this stage, by time.perf_counter.
     """
 
     stage: str = "reading"
@@ -54,19 +54,19 @@ class CompareProgress:
 
 
 class _Steps:
-    """Tells a listener of each frame of each stage."""
+    """Reports each frame of each stage to a listener."""
 
     def __init__(self, listener: Callable[[CompareProgress], None]) -> None:
         self._listener, self.progress = listener, CompareProgress()
 
     def stage(self, name: str, total: int | None) -> Callable[[], None]:
-        """Returns a function to call after each frame of a new stage."""
+        """Starts a new stage and returns the function to call after each of its frames."""
         self.progress = CompareProgress(name, 0, total, self.progress.reused)
         self._listener(self.progress)
         return self._advance
 
     def reuse(self, policy: str) -> None:
-        """Notes that a policy need not be tracked."""
+        """Notes that a policy's earlier result is reused."""
         self.progress.reused = (*self.progress.reused, policy)
 
     def _advance(self) -> None:
@@ -90,27 +90,27 @@ def compare_video(
 ) -> Comparison:
     """Tracks with each policy, compares the results, and writes `OUT/compare.html`, `.json`, `.csv`, `frames.csv`.
 
-    The video is read once to its end and once for each policy; no more than a few frames are in memory. While it runs,
-    the frames lie in OUT as JPEG. What a policy has finished is kept in `OUT/policies/NAME` and not computed again.
+    The video is read once to its end and once for each policy; only a few frames are in memory at a time. During the
+    run, OUT also holds the frames as JPEG. A policy's results are kept in `OUT/policies/NAME` and not computed again.
 
     Args:
-        source: a video file or a folder or glob of images, which can be read again and again.
-        new_prompts: returns a function that gives the known masks of a frame by object id, or None; called for each
+        source: a video file, or a folder or glob of images, which can be read several times.
+        new_prompts: returns a function that returns the given masks of a frame by object id, or None; called for each
             policy.
-        policies: names in `POLICIES`. The budget limits those that have a limit by themselves; keep-all and
-            first-and-latest keep none.
-        out: the folder, made if missing.
-        trackers: the network, and the settings that all of them have in common.
-        gt: folder of true masks, named as the frames are; the masks are then scored by J and F.
-        masks: files that are no frames, even where they lie among them.
-        consistency: whether, without true masks, each policy is also sent back from its last mask, which doubles the
+        policies: names in `POLICIES`. The budget applies to policies that have one; keep-all and first-and-latest have
+            none.
+        out: the folder, created if missing.
+        trackers: the network, and the settings that all trackers share.
+        gt: folder of true masks with the names of the frames; masks are then scored by J and F.
+        masks: files that are not frames, even if they are stored among them.
+        consistency: whether, without true masks, each policy also tracks back from its last mask, which doubles the
             time.
-        overwrite: whether to begin anew in a folder that holds a comparison.
-        settings: what else must not change from one call to the next, such as which masks are given.
-        on_progress: is called after each frame.
+        overwrite: whether to start over in a folder that holds a comparison.
+        settings: further settings that must not change between calls, such as which masks are given.
+        on_progress: called after each frame.
 
     Raises:
-        InputError: a policy, the video, the masks or the truth cannot be used.
+        InputError: a policy, the video, the masks or the true masks cannot be used.
         OutputError: `out` cannot be written to, or holds a comparison with other settings.
     """
     policies = list(dict.fromkeys(policies))
@@ -118,7 +118,7 @@ def compare_video(
         raise InputError("there is no policy to compare", "name one or more, such as diverse and keep-all")
     trackers = trackers or TrackerFactory()
     for policy in policies:
-        trackers_for(policy, trackers).tracker()  # what is wrong with it is said before the video is read
+        trackers_for(policy, trackers).tracker()  # raises its errors before the video is read
     out, steps = Path(out), _Steps(on_progress)
     common = {"mnemask": __version__, "video": str(source), **(settings or {}), **trackers.settings()}
     written = Written(out)
@@ -153,7 +153,7 @@ def compare_video(
 
 
 def _open(out: Path, common: Mapping[str, Any], overwrite: bool) -> None:
-    """Makes the folder of the policies, or sees that what is there was made with the same settings."""
+    """Creates the folder of the policies; raises OutputError if an existing one was made with other settings."""
     folder = out / "policies"
     written = Written(folder)
     if overwrite:
@@ -185,19 +185,19 @@ def _compared(
 
 
 def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
-    """Returns the factory of a policy's trackers; without a budget where it has none, as keep-all."""
+    """Returns the factory of a policy's trackers; without a budget if the policy has none, such as keep-all."""
     budget = None if policy_named(policy).default_frames is None else trackers.config.budget
     return replace(trackers, config=replace(trackers.config, policy=policy, budget=budget))
 
 
 def look_frames(num_frames: int) -> list[int]:
-    """Returns the frames after which the memory is looked into: evenly spread, the last one among them."""
+    """Returns the frames after which the memory is recorded: evenly spaced, including the last."""
     return sorted({max(1, (num_frames - 1) * (number + 1) // LOOKS) for number in range(LOOKS)})
 
 
 @dataclass(frozen=True, slots=True)
 class _Tracking:
-    """One video, to be tracked by one policy after the other; what is in the folder already is not tracked again."""
+    """Tracks one video with one policy after another; results that exist in the folder are reused."""
 
     video: Iterable[Frame]
     store: FrameStore
@@ -217,7 +217,7 @@ class _Tracking:
         if found is not None:
             if len(found.seconds) != num_frames:
                 raise InputError(
-                    f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
+                    f"{self.folder(policy).path} holds {len(found.seconds)} frames, but the video has {num_frames}",
                     "give another folder, or start over (--overwrite)",
                 )
             if found.own_policy != saved_unless_built_in(policy, policy_named(policy)):

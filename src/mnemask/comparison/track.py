@@ -1,11 +1,11 @@
-"""One policy on the video: forwards to the end, and from the end back to where the masks were given.
+"""Tracks the video with one policy: forwards to the end, and from there backwards to the first given masks.
 
 ::
 
     OUT/policies/NAME/masks/FRAME.png      indexed PNG
     OUT/policies/NAME/overlay.mp4          the whole video with these masks
-    OUT/policies/NAME/result.json          times, bytes, looks into the memory; what has it is complete
-    OUT/policies/NAME/way_back.json        forward–backward consistency
+    OUT/policies/NAME/result.json          times, bytes, states of the memory; a folder with it is complete
+    OUT/policies/NAME/way_back.json        forward-backward consistency
 """
 
 import json
@@ -38,22 +38,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PolicyRun:
-    """What came of one policy.
+    """The result of one policy.
 
     Attributes:
-        policy: its name.
+        policy: the policy's name.
         description: its class and settings.
-        budget: what it was allowed, in words.
+        budget: its budget, in words.
         write_every: its write interval in frames.
-        write_on_growth: the part by which an object grows before it is written sooner; 0 for never.
+        write_on_growth: the fraction by which an object must grow for an early write; 0 for none.
         given: ids of the objects with a mask as prompt, by frame.
-        seconds: that the tracker took for each frame, without decoding and writing.
-        bank_bytes: what the memory bank held after each frame.
-        frames_held: the same in frames' worth of features.
-        threads: that computed it.
-        edges: where the cells of a frame lie, see `cell_edges`.
-        looks: into the memory, see `look_into`.
-        own_policy: class and parameters of a policy whose name is not built in, of your own also a digest.
+        seconds: the time that the tracker took for each frame, without decoding and writing.
+        bank_bytes: the bytes in the memory bank after each frame.
+        frames_held: the tokens in memory after each frame, in frames' worth of tokens.
+        threads: the number of threads used.
+        edges: the edges of a frame's cells, see `cell_edges`.
+        looks: recorded states of the memory, see `look_into`.
+        own_policy: class and parameters of a policy that is not built in by this name; for the user's own code also a
+            digest of its source.
     """
 
     policy: str
@@ -76,33 +77,33 @@ class PolicyRun:
         return sorted({object_id for ids in self.given.values() for object_id in ids})
 
     def tracked_at(self, index: int) -> list[int]:
-        """Returns the objects that had been given by this frame."""
+        """Returns the objects given in this frame or earlier."""
         return sorted({object_id for frame, ids in self.given.items() if frame <= index for object_id in ids})
 
     @property
     def frames_per_second(self) -> float:
-        """Frames / time of the tracker."""
+        """Number of frames / time of the tracker."""
         return len(self.seconds) / sum(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values that JSON can hold."""
+        """Returns the run as values that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "PolicyRun":
-        """Returns the run that `to_dict` made these values of; JSON has made strings of the frames."""
+        """Returns the run from the values that `to_dict` returned; JSON has turned the frames' indices into strings."""
         return cls(**{**saved, "given": {int(frame): ids for frame, ids in saved["given"].items()}})
 
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """How well a policy finds back from its last mask to the masks that it was given.
+    """The backward pass of a policy: how well it tracks from its last mask back to the given masks.
 
     Attributes:
         objects: J against the given masks, by object: the mean over the frames in which the object was given.
-        frames: J between the mask of the way there and that of the way back, the mean over the objects that had been
-            given by then, for each frame from the first that was given to the last.
-        lost: the objects that are not in the last mask; their way back could not begin and their J is 0.
+        frames: J between the masks of the forward and the backward pass, the mean over the objects given by then, for
+            each frame from the first given one to the last.
+        lost: the objects that are not in the last mask, so that they cannot be tracked back; their J is 0.
     """
 
     objects: dict[int, float]
@@ -111,7 +112,7 @@ class WayBack:
 
     @property
     def consistency(self) -> float:
-        """The mean over objects."""
+        """The mean of J over the objects."""
         return fmean(self.objects.values())
 
     @classmethod
@@ -123,7 +124,7 @@ class WayBack:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFolder:
-    """Where the files of one policy are."""
+    """The folder with the files of one policy."""
 
     path: Path
 
@@ -137,11 +138,11 @@ class PolicyFolder:
         return read_labels(self.masks / f"{name}.png")
 
     def run(self) -> PolicyRun | None:
-        """Returns the run that is there, or None; raises InputError where its file is damaged."""
+        """Returns the saved run, or None; raises InputError if its file is damaged."""
         return self._read("result.json", PolicyRun.from_dict)
 
     def way_back(self) -> WayBack | None:
-        """Returns the way back that is there, or None; raises InputError where its file is damaged."""
+        """Returns the saved backward pass, or None; raises InputError if its file is damaged."""
         return self._read("way_back.json", WayBack.from_dict)
 
     def _read(self, name: str, of: Callable[[Mapping[str, Any]], T]) -> T | None:
@@ -152,12 +153,12 @@ class PolicyFolder:
             return of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"{path} cannot be used ({type(error).__name__}: {error})", "delete it, and it is made again"
+                f"{path} cannot be used ({type(error).__name__}: {error})", "delete it, and compare again"
             ) from error
 
 
 def read_labels(path: Path) -> Labels:
-    """Returns the object id at each pixel of a mask written by MaskWriter; raises InputError where it is damaged."""
+    """Returns the object id at each pixel of a mask written by MaskWriter; raises InputError if it is damaged."""
     try:
         return label_files.read_labels(path).astype(np.int32)
     except MaskError as error:
@@ -174,7 +175,7 @@ def track_policy(
     on_frame: Callable[[], None],
     own_policy: dict[str, Any],
 ) -> PolicyRun:
-    """Returns the run of a new tracker over the video; its files are in the folder when all of them are whole."""
+    """Runs a new tracker over the video and returns the result; the folder gets its files when all are complete."""
     partial = folder.path.with_name(f".{folder.path.name}.partial")
     written = Written(folder.path.parent)
     shutil.rmtree(partial, ignore_errors=True)
@@ -229,9 +230,9 @@ def track_policy(
 def track_back(
     store: FrameStore, tracker: Tracker, run: PolicyRun, folder: PolicyFolder, on_frame: Callable[[], None]
 ) -> WayBack:
-    """Returns how a new tracker that is given only the last mask of the way there finds back to the given masks.
+    """Tracks back with a new tracker, which is given only the last mask of the forward pass, and returns its scores.
 
-    Objects that the last mask does not show cannot be followed back and count as 0.
+    Objects that the last mask does not show cannot be tracked back and count as 0.
     """
     names, first = store.clip.names, min(run.given)
     last = folder.labels(names[-1])
@@ -248,7 +249,7 @@ def track_back(
         there = folder.labels(names[index])
         agreement.append(overlap(there, back, run.tracked_at(index)))
         for object_id in run.given.get(index, ()):
-            # The mask of a frame in which masks were given is what was given.
+            # In a frame in which masks were given, the forward mask is the given one.
             found[object_id].append(region_similarity(back == object_id, there == object_id))
         on_frame()
     lost = [object_id for object_id in run.object_ids if object_id not in prompts]
@@ -259,7 +260,7 @@ def track_back(
 
 
 def overlap(one: Labels, other: Labels, object_ids: Sequence[int]) -> float:
-    """Returns the mean J over the objects that at least one of two label images shows; 1 where neither shows any."""
+    """Returns the mean J over the objects that at least one of two label maps shows; 1 if neither shows any."""
     values = []
     for object_id in object_ids:
         here, there = one == object_id, other == object_id

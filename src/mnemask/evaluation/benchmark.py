@@ -1,4 +1,4 @@
-"""What a benchmark gives to a tracker, what it asks for, and what only the scorer sees."""
+"""Benchmarks: what a tracker is given, for which frames it must return masks, and what only the scorer sees."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,25 +25,25 @@ SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 
 def to_and_fro(index: int, length: int) -> int:
-    """Returns the place in a video of `length` frames that is shown at `index` if it runs to its end and back."""
+    """Returns the frame of a video of `length` frames that is shown at `index` if it is played to its end and back."""
     place = index % max(1, 2 * (length - 1))
     return min(place, 2 * (length - 1) - place) if length > 1 else 0
 
 
 def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
-    """Returns the video played forwards and backwards `times` times, with the masks it has in both directions.
+    """Returns the video played forwards and backwards `times` times, with its masks in both directions.
 
-    It begins and ends with the first frame, shows no frame twice in a row, and so has 2 · times · (frames - 1) + 1
-    frames. No list of them is made. The scene returns to where it was: what a tracker has lost since is drift, and what
-    a frame costs more is growth.
+    It begins and ends with the first frame and repeats no frame in a row, so it has 2 · times · (frames - 1) + 1
+    frames; no list of them is built. Since the scene returns to its beginning, what the tracker has lost by then is
+    drift, and any additional cost per frame is growth.
 
     Raises:
-        InputError: less than once, or a video of one frame.
+        InputError: `times` is below 1, or the video has only one frame.
     """
     if times < 1:
         raise InputError(f"{video.name} cannot be played forwards and backwards {times} times", "give 1 or more")
     if len(video.frames) < 2:
-        raise InputError(f"{video.name} has {len(video.frames)} frame, so there is no way back", "give two or more")
+        raise InputError(f"{video.name} has {len(video.frames)} frame, so it cannot be played back", "give two or more")
     length = 2 * times * (len(video.frames) - 1) + 1
     return replace(
         video,
@@ -54,7 +54,7 @@ def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
 
 @dataclass(frozen=True, slots=True)
 class FoldedFrames(Sequence[Path]):
-    """The files of `once`, to and fro, up to a length."""
+    """The files of `once`, played forwards and backwards, up to a length."""
 
     once: Sequence[Path]
     length: int
@@ -75,7 +75,7 @@ class FoldedFrames(Sequence[Path]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldedMasks(Mapping[int, Path]):
-    """The masks of `once`, a video of `num_frames`, wherever their frames are shown."""
+    """The masks of `once`, a video of `num_frames` frames, at each index where their frames are shown."""
 
     once: Mapping[int, Path]
     num_frames: int
@@ -91,21 +91,21 @@ class FoldedMasks(Mapping[int, Path]):
 
     def __len__(self) -> int:
         period = 2 * (self.num_frames - 1)
-        # A frame is passed on the way to the end and on the way back; at both ends these are one.
+        # Each period shows a frame on the way to the end and on the way back; for the first and last it is the same.
         ways = {(index, way) for index in self.once for way in (index, (period - index) % period)}
         return sum(len(range(way, self.length, period)) for _, way in ways)
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSequence:
-    """One task of a benchmark: a video, its prompts, and the frames to answer for.
+    """One task of a benchmark: a video, its prompts, and the frames whose masks are required.
 
     Attributes:
-        given: the video as the tracker may know it: of its masks, only those in which an object appears first.
-        asked: numbers of the frames with masks to deliver.
-        truth: the video with all masks, for the scorer alone; None where they are secret.
-        late_objects: whether objects that appear after the first ones are scored.
-        groups: "seen" or "unseen" in training, by object id; empty where unknown.
+        given: the video as the tracker may see it, with only the masks in which an object first appears.
+        asked: indices of the frames whose masks are required.
+        truth: the video with all masks, only for the scorer; None if they are secret.
+        late_objects: whether objects that appear after the first frame with objects are scored.
+        groups: "seen" or "unseen" in training, by object id; empty if unknown.
     """
 
     given: AnnotatedVideo
@@ -125,26 +125,26 @@ class Benchmark:
     """Videos and the rules of a benchmark.
 
     =========== ========================================= ============================ ==============================
-    dataset     given                                     asked for                    scored
+    dataset     given                                     required                     scored
     =========== ========================================= ============================ ==============================
-    davis2016   the first mask, all of it one object      every frame                  all but the first and the last
+    davis2016   the first mask, as one object             every frame                  all but the first and the last
     davis2017   the first mask                            every frame                  all but the first and the last
     youtube-vos each object's mask where it appears first frames that meta.json names  those with masks; "valid": none
     long-video  the first mask                            frames with masks            those but the first and the last
-    folder      the first mask that shows an object       every frame                  those with masks, likewise
-    your own    the first mask that shows an object       every frame                  those with masks, likewise
+    folder      the first mask that shows an object       every frame                  as for long-video
+    others      the first mask that shows an object       every frame                  as for long-video
     =========== ========================================= ============================ ==============================
 
     Args:
         root: the data set's folder.
         dataset: one of the above, or a name in `mnemask.datasets.video_sets.CUSTOM_VIDEO_SETS`.
-        subset: of DAVIS ("val") or YouTube-VOS ("valid").
-        ping_pong: play each video forwards and backwards this many times.
-        all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
-        single_object: of a folder, whether all that a mask shows is one object, also where it has several values.
+        subset: the subset of DAVIS ("val" by default) or YouTube-VOS ("valid" by default).
+        ping_pong: how many times each video is played forwards and backwards; None to play it once, forwards.
+        all_frames: whether to track through all frames of YouTube-VOS, 30 per second, instead of every fifth.
+        single_object: whether everything in a mask of "folder" is one object, even if it has several values.
 
     Raises:
-        InputError: an unknown data set, or an option that it does not have.
+        InputError: the data set is unknown, or does not have one of the options given.
 
     Example:
         for sequence in Benchmark("DAVIS", "davis2017").open():
@@ -165,11 +165,11 @@ class Benchmark:
                 raise InputError(f"there is no data set {self.dataset!r}", f"choose one of {', '.join(known)}")
             CUSTOM_VIDEO_SETS.named(self.dataset)
         if self.subset is not None and self.dataset not in SUBSETS:
-            raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given", "leave it out")
+            raise InputError(f"{self.dataset} has no subsets, but {self.subset!r} was given", "leave it out")
         if self.all_frames and self.dataset != "youtube-vos":
             raise InputError(f"all frames of {self.dataset} are tracked anyway", "leave all_frames (--all-frames) out")
         if self.single_object and self.dataset != "folder":
-            raise InputError(f"{self.dataset} says itself how many objects there are", "leave --single-object out")
+            raise InputError(f"{self.dataset} defines its objects itself", "leave --single-object out")
         if self.ping_pong is not None and self.secret:
             raise InputError(
                 f"the masks of {self.dataset} {self.chosen_subset} are secret: ping-pong cannot be scored",
@@ -179,24 +179,24 @@ class Benchmark:
 
     @property
     def chosen_subset(self) -> str:
-        """The subset, or the data set's usual one; empty where it has none."""
+        """The given subset, or the data set's default; empty if it has no subsets."""
         return self.subset or SUBSETS.get(self.dataset, "")
 
     @property
     def secret(self) -> bool:
-        """Whether there are no masks to score against, only first ones."""
+        """Whether the true masks are secret, so that only the first ones are there and nothing can be scored."""
         return self.chosen_subset.startswith(("valid", "test"))
 
     @property
     def submission_top(self) -> str:
-        """The folder in a submission's zip that its server expects, empty for none."""
+        """The top folder that the server expects in a submission's zip; empty for none."""
         return "Annotations" if self.dataset == "youtube-vos" else ""
 
     def open(self, sequences: Iterable[str] = ()) -> list[BenchmarkSequence]:
         """Returns the tasks for the named videos, or for all.
 
         Raises:
-            InputError: the data set is not there or incomplete, has no such video, or one has too few masks to score.
+            InputError: the data set is missing or incomplete, has no such video, or a video has too few masks to score.
         """
         wanted = list(dict.fromkeys(sequences))
         videos = {video.name: video for video in self._videos()}
@@ -208,11 +208,11 @@ class Benchmark:
         meta = read_meta(Path(self.root) / self.chosen_subset / "meta.json") if self.dataset == "youtube-vos" else {}
         seen = self._seen_categories() if meta else frozenset()
         chosen = [videos[name] for name in wanted or videos]
-        refuse_mixed(chosen, "score them apart, or take all that a mask shows as one object (--single-object)")
+        refuse_mixed(chosen, "score them separately, or treat each mask as one object (--single-object)")
         return [self._pose(video, meta.get(video.name, {}), seen) for video in chosen]
 
     def settings(self) -> dict[str, Any]:
-        """Returns the facts that identify this benchmark, as JSON holds them."""
+        """Returns the values that identify this benchmark, as JSON can hold them."""
         return asdict(self) | {"root": str(Path(self.root).resolve()), "subset": self.chosen_subset}
 
     def _videos(self) -> Iterable[AnnotatedVideo]:
@@ -232,7 +232,7 @@ class Benchmark:
     ) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:
             raise InputError(
-                f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since "
+                f"{video.name} has masks of {len(video.masks)} frames, and scoring needs three or more, since "
                 "neither the first nor the last is scored",
                 "add masks, or name the other videos (--sequence)",
             )
@@ -250,14 +250,14 @@ class Benchmark:
             asked = frozenset(named.union(video.masks) if objects else range(len(video.frames)))
         if self.dataset != "youtube-vos":
             return BenchmarkSequence(only_first_masks(video), asked, None if self.secret else video)
-        if self.secret:  # each mask that is published shows an object for the first time
+        if self.secret:  # each published mask shows an object's first appearance
             return BenchmarkSequence(video, asked, None, late_objects=True)
         known = {object_id: thing.category for object_id, thing in objects.items() if seen and thing.category}
         groups = {object_id: "seen" if category in seen else "unseen" for object_id, category in known.items()}
         return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
 
     def _seen_categories(self) -> frozenset[str | None]:
-        """Returns the kinds of objects that training shows; none where its list is not there."""
+        """Returns the categories of objects in the training set; empty if its meta.json is missing."""
         of_training = Path(self.root) / "train/meta.json"
         if not of_training.is_file():
             return frozenset()
@@ -265,9 +265,9 @@ class Benchmark:
 
 
 def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers: Mapping[str, int]) -> set[int]:
-    """Returns the frames in which objects appear: the first that meta.json lists of which the mask does show it.
+    """Returns the frames in which objects appear: for each, the first listed in meta.json whose mask does show it.
 
-    `numbers` has the index of each frame by its name.
+    `numbers` maps the names of frames to their indices.
     """
     shown: dict[int, set[int]] = {}
     found = set()
@@ -280,18 +280,18 @@ def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers:
                 found.add(index)
                 break
         else:
-            logger.warning("no mask of %s shows object %d, which meta.json lists: left out", video.name, object_id)
+            logger.warning("no mask of %s shows object %d, which is in meta.json: left out", video.name, object_id)
             continue
         if stem != thing.stems[0]:
             logger.warning(
-                "object %d of %s is not in the mask of frame %s, where meta.json has it appear: it is given in %s",
+                "object %d of %s is not in the mask of frame %s, where it appears by meta.json: it is given in %s",
                 *(object_id, video.name, thing.stems[0], stem),
             )
     return found
 
 
 def _check_masks(video: AnnotatedVideo) -> None:
-    """Raises InputError if a mask has another size than the first frame, or soft edges."""
+    """Raises InputError if a mask differs in size from the first frame, or has soft edges."""
     height, width = read_image(video.frames[0]).shape[-2:]
     for index, path in video.masks.items():
         labels = video.read_labels(index)
@@ -306,11 +306,11 @@ def _check_masks(video: AnnotatedVideo) -> None:
 
 
 def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = None) -> AnnotatedVideo:
-    """Returns the video without all masks but those of the frames `arrivals`; whoever gets it cannot read another.
+    """Returns the video with only the masks of the frames `arrivals`, so that its user cannot read any other.
 
     Args:
-        video: with masks.
-        arrivals: frames in which objects appear first; by default the first frame with an object in its mask.
+        video: a video with masks.
+        arrivals: the frames in which objects first appear; by default the first frame with an object in its mask.
 
     Raises:
         InputError: no mask shows an object.
@@ -332,6 +332,6 @@ def objects_in(video: AnnotatedVideo, index: int) -> list[int]:
 
 
 def frame_names(video: AnnotatedVideo) -> Sequence[str]:
-    """Returns the names of each frame's masks: the frame's name, or its number where frames share one."""
+    """Returns the name of each frame's mask: the frame's own, or the frame's index if several share a name."""
     names = [safe_name(path.stem) for path in video.frames]
     return names if len(set(names)) == len(names) else [f"{number:06d}" for number in range(len(names))]

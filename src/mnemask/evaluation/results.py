@@ -1,11 +1,11 @@
-"""The outcome of one policy on one sequence, and the folder of results that lets a run resume.
+"""The result of one policy on one sequence, and the folder of results that lets a run resume.
 
 ::
 
-    OUT/settings.json                          what must not change from one call to the next
+    OUT/settings.json                          settings that must not change between runs
     OUT/masks/POLICY/SEQUENCE/FRAME.png        indexed PNG
     OUT/results/POLICY/SEQUENCE.json           scores, times, memory; written last
-    OUT/tables/…, OUT/submission/POLICY.zip    made of these
+    OUT/tables/…, OUT/submission/POLICY.zip    made from these
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
 
-_SAMPLE = 4096  # bytes of a frame's file that its digest looks at, at three places
+_SAMPLE = 4096  # bytes that a digest reads at each of three places of a frame's file
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +34,19 @@ class Result:
     """The result of one policy on one sequence.
 
     Attributes:
-        policy: its name.
-        sequence: its name.
-        report: J and F; None where the true masks are secret.
-        frame_seconds: that the tracker took for each frame, without reading, writing and scoring; where the key
-            features were those of an earlier run (`FeatureCache`), with the time that they had taken then.
-        frame_memory: how much was remembered after each frame, in frames' worth of features.
-        most_tokens: the most cells that were ever remembered.
-        most_bytes: the most bytes that the bank took.
-        threads: that computed it.
+        policy: the policy's name.
+        sequence: the sequence's name.
+        report: J and F; None if the true masks are secret.
+        frame_seconds: the time that the tracker took for each frame, without reading, writing and scoring; if the key
+            features came from an earlier run (`FeatureCache`), including the time that they took then.
+        frame_memory: tokens in memory after each frame, in frames' worth of tokens.
+        most_tokens: the highest number of tokens in memory.
+        most_bytes: the highest number of bytes in the bank.
+        threads: the number of threads used.
         groups: "seen" or "unseen" in training, by object id.
-        own_policy: class and parameters, as files hold them, of a policy whose name is not built in, such as
-            lfu(write_every=2); of one of your own also a digest of its source.
-        made_of: digest of the video and its masks, see `digest_of`; empty of results from before there was one.
+        own_policy: class and parameters of a policy that is not built in by this name, such as lfu(write_every=2); for
+            the user's own code also a digest of its source.
+        made_of: digest of the video and its masks, see `digest_of`; empty in results of versions without one.
     """
 
     policy: str
@@ -63,26 +63,26 @@ class Result:
 
     @property
     def num_frames(self) -> int:
-        """Frames that were tracked."""
+        """Number of frames that were tracked."""
         return len(self.frame_seconds)
 
     @property
     def seconds(self) -> float:
-        """Time of all frames."""
+        """Total time of all frames."""
         return sum(self.frame_seconds)
 
     @property
     def frames_per_second(self) -> float:
-        """Frames / time."""
+        """Number of frames / total time."""
         return self.num_frames / self.seconds
 
     @property
     def frames_held(self) -> float:
-        """What was remembered on average over the video, in frames' worth of features."""
+        """Mean amount of memory used over the video, in frames' worth of tokens."""
         return fmean(self.frame_memory)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values that JSON can hold."""
+        """Returns the result as values that JSON can hold."""
         return {
             "mnemask": __version__,
             "policy": self.policy,
@@ -104,7 +104,7 @@ class Result:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Result":
-        """Returns the result that `to_dict` made these values of.
+        """Returns the result from the values that `to_dict` returned.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError or OverflowError: they are not such values.
@@ -148,7 +148,7 @@ def _text(value: object) -> str:
 
 
 def _numbers(values: object, count: int | None = None, most: float = 1e18) -> tuple[float, ...]:
-    """Returns a list's numbers from 0 to `most`; raises ValueError for anything else."""
+    """Returns a list of numbers from 0 to `most` as floats; raises ValueError for anything else."""
     if not isinstance(values, list) or count not in (None, len(values)):
         raise ValueError(f"{values!r} instead of {'a list' if count is None else count} of numbers"[:120])
     for value in values:
@@ -161,7 +161,7 @@ def _numbers(values: object, count: int | None = None, most: float = 1e18) -> tu
 class ResultFolder:
     """A folder of results that were all made with the same settings.
 
-    What is under its final name is complete: masks are gathered in a hidden folder, which gets its name when the last
+    Anything under its final name is complete: masks are collected in a hidden folder, which is renamed when the last
     one is written, and the result is written after that.
     """
 
@@ -169,10 +169,10 @@ class ResultFolder:
 
     @classmethod
     def open(cls, out: Path | str, settings: Mapping[str, Any]) -> "ResultFolder":
-        """Returns the folder, made if missing.
+        """Returns the folder, which is created if missing.
 
         Raises:
-            OutputError: it cannot be written to, or holds results of other settings.
+            OutputError: the folder cannot be written to, or holds results made with other settings.
         """
         folder = cls(make_folder(Path(out)))
         for inside in (folder.out, folder.out / "tables", *folder.out.glob("results/*/")):
@@ -195,7 +195,7 @@ class ResultFolder:
         return self.out / "masks" / safe_name(policy) / sequence
 
     def load(self, policy: str, sequence: str) -> Result | None:
-        """Returns a result, or None where there is none yet.
+        """Returns a result, or None if there is none yet.
 
         Raises:
             InputError: its file is damaged.
@@ -212,10 +212,10 @@ class ResultFolder:
         return result
 
     def begin(self, policy: str, sequence: str) -> Path:
-        """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed.
+        """Returns an empty folder for the masks of a sequence; remains of an interrupted run are removed.
 
         Raises:
-            OutputError: that is impossible, or something is there that no run wrote.
+            OutputError: that is not possible, or there is a file that no run wrote.
         """
         finished = self.masks(policy, sequence)
         folder = finished.with_name(f".{sequence}.partial")
@@ -227,11 +227,11 @@ class ResultFolder:
             written.remove_folder(finished)
             written.remove(result)
         except OSError as error:
-            raise OutputError(f"{finished} cannot be removed ({error.strerror})", "delete it, and go on") from error
+            raise OutputError(f"{finished} cannot be removed ({error.strerror})", "delete it, and run again") from error
         return make_folder(folder)
 
     def keep(self, result: Result, masks: Path) -> None:
-        """Puts a result and the folder of its masks, from `begin`, where they belong."""
+        """Saves a result, and moves the folder of its masks, from `begin`, to its final place."""
         path = self._result(result.policy, result.sequence)
         make_folder(path.parent)
         written = Written(self.out)
@@ -262,17 +262,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = printable(f"{type(error).__name__}: {error}", 200)
-    return InputError(f"{path} cannot be used ({reason})", "delete it, and what belongs to it is made again")
+    return InputError(f"{path} cannot be used ({reason})", "delete it, and run again to recreate it")
 
 
 def digest_of(sequence: BenchmarkSequence) -> str:
-    """Returns a digest of a sequence: its frames by name, size and samples, its masks by content, what is its task.
+    """Returns a digest of a sequence: of its frames' names, sizes and samples, its masks' content, and its task.
 
-    So no result is taken for one of a video or of masks that have changed since, or from before other frames were given
-    or asked for, which YouTube-VOS's meta.json says.
+    With it, a result is not reused after the frames or masks have changed, or after other frames are given or required,
+    as by YouTube-VOS's meta.json.
 
     Raises:
-        InputError: a file is not there or cannot be read.
+        InputError: a file is missing or cannot be read.
     """
     given, truth = sequence.given, sequence.truth
     lines = [f"{len(given.frames)} frames, one object {given.single_object}"]
@@ -285,13 +285,13 @@ def digest_of(sequence: BenchmarkSequence) -> str:
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """Returns files and folders, each once; of a label map inside a file, that file."""
+    """Returns files and folders, each once; a label map inside a file is replaced by that file."""
     unique = dict.fromkeys(paths)
     return list(dict.fromkeys(path.parent if holds_labels(path) and not path.exists() else path for path in unique))
 
 
 def _sampled(path: Path) -> str:
-    """Returns the size of a file, and a digest of both ends and the middle: another picture may be as large."""
+    """Returns a file's size and a digest of samples from its start, middle and end, as sizes may be equal."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -305,7 +305,7 @@ def _sampled(path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    if path.is_dir():  # a file for each frame, of labelme or YOLO
+    if path.is_dir():  # a folder with one file per frame, as of labelme or YOLO
         return " ".join(f"{each.name} {_content(each)}" for each in sorted(path.rglob("*")) if each.is_file())
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""One policy on one sequence: tracked to the end, written, and only then scored."""
+"""Runs one policy on one sequence: the masks are tracked to the end and written, and only then scored."""
 
 import hashlib
 import time
@@ -34,14 +34,14 @@ from mnemask.types import Frame, Masks, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome for one policy.
+    """The result of one policy on all sequences.
 
     Attributes:
         report: J and F.
-        seconds: spent in the tracker, without reading and scoring.
-        num_frames: frames that were tracked.
-        most_tokens: the most that were ever remembered in a sequence.
-        most_bytes: the most bytes that a bank took.
+        seconds: the time spent in the tracker, without reading and scoring.
+        num_frames: the number of frames tracked.
+        most_tokens: the highest number of tokens in memory in any sequence.
+        most_bytes: the highest number of bytes in a bank.
     """
 
     report: Report
@@ -62,24 +62,24 @@ def timed(
     """Yields each frame with its masks and the seconds that the tracker took for them.
 
     Args:
-        tracker: a new one.
-        frames: of the video; to read them is not counted.
-        prompts: returns the known masks of a frame by object id, or None.
+        tracker: a new tracker.
+        frames: the frames of the video; the time to read them is not counted.
+        prompts: returns the given masks of a frame by object id, or None.
     """
     for frame in frames:
         known = prompts(frame)
         begin = time.perf_counter()
         masks = tracker.step(frame, known)
-        masks.labels.cpu()  # waits for an accelerator to be done
+        masks.labels.cpu()  # waits for an accelerator to finish
         tracker.settle()
         yield frame, masks, time.perf_counter() - begin
 
 
 def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, float]]:
-    """Returns the masks of each frame and the seconds that the tracker took for them, as they are asked for.
+    """Returns an iterator over the masks of each frame and the seconds that the tracker took for them.
 
     Args:
-        tracker: a new one.
+        tracker: a new tracker.
         given: the video, with masks of the frames in which objects appear. Each object is given to the tracker once,
             in the first of them that shows it.
     """
@@ -104,12 +104,12 @@ def evaluate(
     sequences: Iterable[AnnotatedVideo],
     on_sequence: Callable[[str, Report], None] = lambda name, report: None,
 ) -> Evaluation:
-    """Returns the score over all sequences, each followed by a tracker of its own.
+    """Returns the scores over all sequences, each tracked with a new tracker.
 
     Args:
-        make_tracker: returns a new tracker each time.
-        sequences: with masks of all frames or some; frames without are tracked and not scored.
-        on_sequence: called with name and report of each finished sequence.
+        make_tracker: returns a new tracker on each call.
+        sequences: videos with masks of all frames or some; frames without a mask are tracked but not scored.
+        on_sequence: called with the name and the report of each finished sequence.
 
     Raises:
         InputError: a tracker has been used before.
@@ -119,8 +119,8 @@ def evaluate(
         tracker = make_tracker()
         if tracker.steps:
             raise InputError(
-                f"the tracker for {sequence.name} has followed {tracker.steps} frames already",
-                "return a new one each time, such as lambda: Tracker(model)",
+                f"the tracker for {sequence.name} has tracked {tracker.steps} frames already",
+                "return a new one each time, as by lambda: Tracker(model)",
             )
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
         for masks, spent in follow(tracker, only_first_masks(sequence)):
@@ -142,8 +142,8 @@ class TrackerFactory:
     Attributes:
         config: the settings of the trackers.
         model: "compact" or the path of a checkpoint.
-        device: "cpu", "cuda", …; None for CUDA where there is one.
-        engine: what computes, see `load_model`.
+        device: "cpu", "cuda", …; None for CUDA if available.
+        engine: the engine that runs the network, see `load_model`.
     """
 
     config: TrackerConfig = field(default_factory=TrackerConfig)
@@ -152,17 +152,17 @@ class TrackerFactory:
     engine: str = "eager"
 
     def with_policy(self, policy: Policy | str) -> "TrackerFactory":
-        """Returns the factory of trackers that differ in the policy."""
-        # The policy itself, which other processes can have, and not a name that only this one knows.
+        """Returns a factory whose trackers have this policy."""
+        # The policy itself, which can be sent to other processes, rather than a name registered only in this one.
         policy = policy_named(policy) if isinstance(policy, str) else policy
         return replace(self, config=replace(self.config, policy=policy))
 
     def tracker(self) -> Tracker:
-        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint cannot be used."""
+        """Returns a new tracker; raises MnemaskError if a setting or the checkpoint cannot be used."""
         return Tracker(self._network(), self.config)
 
     def settings(self) -> dict[str, Any]:
-        """Returns what all these trackers have in common, as JSON holds it; weights go by their content."""
+        """Returns the settings that all these trackers share, as JSON can hold them; weights are named by content."""
         network = self._network()
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -178,12 +178,12 @@ class TrackerFactory:
         }
 
     def used_kmn_sigma(self) -> int | float:
-        """Returns the σ of the KMN kernel that the trackers have."""
+        """Returns the σ of the KMN kernel that the trackers use."""
         return resolve_kmn_sigma(self.config.kmn_sigma, self._network().kmn_sigma)
 
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)
-        state = path.stat() if path.is_file() else None  # what is no file, loading it says
+        state = path.stat() if path.is_file() else None  # loading reports a missing file
         return _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
 
 
@@ -198,11 +198,11 @@ class Job:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Policy and sequence, by name."""
+        """Names of the policy and the sequence."""
         return self.policy, self.sequence.name
 
     def run(self, on_frame: Callable[[], None]) -> Result:
-        """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
+        """Returns the result, after saving it with its masks in the folder; `on_frame` is called after each frame."""
         tracker, made_of = self.trackers.tracker(), digest_of(self.sequence)
         own_policy = self._own_policy()
         partial = self.folder.begin(*self.key)
@@ -221,7 +221,7 @@ class Job:
         with self._named():
             report = score_masks(self.sequence, partial)
             if digest_of(self.sequence) != made_of:
-                raise InputError("its frames or masks were changed while it was tracked", "evaluate it again")
+                raise InputError("frames or masks were changed while they were tracked", "evaluate it again")
         result = Result(
             self.policy,
             self.sequence.name,
@@ -239,17 +239,17 @@ class Job:
         return result
 
     def found(self) -> Result | None:
-        """Returns the result that the folder has, or None; "seen" and "unseen" are what the data set says now.
+        """Returns the result in the folder, or None; "seen" and "unseen" are taken from the current data set.
 
         Raises:
-            OutputError: it was made with another policy of that name, other parameters of it or an earlier version; or
-                of frames, masks or frames to answer for that have changed since.
+            OutputError: the result was made with another policy of that name, with other parameters or an earlier
+                version of it, or with frames, masks or required frames that have changed since.
         """
         result, wanted = self.folder.load(*self.key), self._own_policy()
         if result is not None and result.made_of not in ("", digest_of(self.sequence)):
             raise OutputError(
-                f"{str(self.folder.out)!r} holds results of {self.sequence.name} as it was: its frames, its masks, or "
-                "which of them are given or asked for, have changed since",
+                f"{str(self.folder.out)!r} holds outdated results of {self.sequence.name}: its frames, its masks, or "
+                "which of them are given or required, have changed since",
                 f"give another folder, or delete results/*/{self.sequence.name}.json there",
             )
         if result is not None and dict(result.own_policy) != wanted:
@@ -259,7 +259,7 @@ class Job:
                 if result.own_policy.get(name) != wanted.get(name)
             ]
             raise OutputError(
-                f"{str(self.folder.out)!r} holds results of {self.policy} as it was ({'; '.join(changed)})",
+                f"{str(self.folder.out)!r} holds results of an earlier {self.policy} ({'; '.join(changed)})",
                 f"give another folder, or delete results/{self.policy} there",
             )
         return None if result is None else replace(result, groups=self.sequence.groups)
@@ -269,7 +269,7 @@ class Job:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Makes errors say which policy and sequence they are about."""
+        """Adds the names of the policy and the sequence to errors."""
         try:
             yield
         except MnemaskError as error:
@@ -277,9 +277,9 @@ class Job:
 
 
 def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
-    """Returns the scores of the masks in a folder, or None where the true ones are secret.
+    """Returns the scores of the masks in a folder, or None if the true ones are secret.
 
-    Only here are true masks read, after the last predicted one is written.
+    True masks are read only here, after the last predicted mask is written.
     """
     truth = sequence.truth
     if truth is None:
@@ -295,5 +295,5 @@ def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str | None, engine: str, state: tuple[int, int] | None) -> STCN:
-    """Returns the network of a file in this state: one that training has replaced is loaded anew."""
+    """Returns the network; `state` (time and size of its file) makes a file that training has replaced load anew."""
     return load_model(model, device=device, engine=engine)

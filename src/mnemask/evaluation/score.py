@@ -1,4 +1,4 @@
-"""Folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
+"""Scores folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
 
 from pathlib import Path
 
@@ -20,27 +20,27 @@ def score_folder(
     """Returns the scores of the masks in one folder against those in another.
 
     Both hold a folder of masks for each sequence, or both are such a folder: PNG files of 8 or 16 bits, a label video
-    (masks.mkv) or COCO run lengths (masks.json). All sequences that both have are scored, and the notes name those
-    without a partner. Masks belong together by name; predictions of frames that are not annotated are not looked at.
-    Where one side keeps numbers of frames alone, as a label video and tracks of CVAT do, masks belong together by the
-    numbers in the other's names (00012), or in order where there are as many on each side.
+    (masks.mkv) or COCO run lengths (masks.json). All sequences in both are scored, and the notes name the others.
+    Masks are matched by name; predictions of frames that are not annotated are ignored. If one side has only frame
+    numbers, as label videos and CVAT tracks do, masks are matched by the numbers in the other side's names (00012), or
+    in order if both sides have the same number of masks.
 
     Args:
-        gt_dir: the truth, such as DAVIS's Annotations/480p.
-        pred_dir: the predictions.
+        gt_dir: the folder of true masks, such as DAVIS's Annotations/480p.
+        pred_dir: the folder of predicted masks.
         protocol: "davis2016" or "davis2017".
-        official_decay: repeat the official tool's decay, which is wrong past 256 frames.
+        official_decay: whether to repeat the official tool's decay, which is wrong past 256 frames.
 
     Raises:
         InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, or one
-            side keeps numbers of frames and the other names that say none.
+            side has frame numbers and the other has names without any.
     """
     check_protocol(protocol)
     pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir))
     reports = []
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, official_decay=official_decay)
-        shown: set[Path] = set()  # the folders, or files, of which a mask with objects was looked at
+        shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
         for truth, prediction in files:
             labels = {path: read_labels(path) for path in (truth, prediction)}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
@@ -66,19 +66,19 @@ def _pair_folders(gt_dir: Path, pred_dir: Path) -> tuple[dict[str, Pairs], list[
     if not names:
         raise InputError(
             f"no sequence is in both folders: {gt_dir} has {listed(truths)}, {pred_dir} has {listed(predictions)}",
-            "name the folders of predictions as those of the truth",
+            "give the folders of predictions the names of the true ones",
         )
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
         if alone := [name for name in other if name not in found]:
-            notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {listed(alone)}")
+            notes.append(f"{len(alone)} sequences are not in {folder} and so not scored: {listed(alone)}")
     return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
 
 
 def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
-    """Returns the folder's masks or, if it has none, those of each folder in it by that folder's name."""
+    """Returns the folder's masks or, if it has none, those of each subfolder by its name."""
     if not folder.exists():
-        raise InputError(f"there is no folder {folder}", "expected one with *.png or SEQUENCE/*.png in it")
+        raise InputError(f"there is no folder {folder}", "give a folder with *.png or SEQUENCE/*.png in it")
     if masks := label_paths(folder):
         return masks
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -93,7 +93,7 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
     truths = only_annotated(truths)
     names = [map_name(path) for path in truths]
-    by_stem = labels_by_name(predictions, names)  # truth is often of every fifth frame
+    by_stem = labels_by_name(predictions, names)  # often only every fifth frame has a true mask
     numbered = None not in map(number_of, by_stem)
     truth_of = labels_by_name(truths, list(by_stem), None if numbered else range(len(by_stem)))
     paired = set(truth_of.values())

@@ -1,6 +1,6 @@
-"""Whether a policy is better than others, from folders of results: pairs, p-values, and what it takes to tell.
+"""Whether a policy is better than others, from folders of results: paired differences, p-values, and sample sizes.
 
-Each folder is a run: the one of `mnemask evaluate`, or several, such as seeds or repetitions.
+Each folder of `mnemask evaluate` is a run; several runs may be different seeds or repetitions.
 """
 
 import glob
@@ -22,13 +22,13 @@ from mnemask.plugins import Call, label_of
 
 @dataclass(frozen=True, slots=True)
 class PolicyComparison:
-    """A compared with one other.
+    """The comparison of policy A with another, B.
 
     Attributes:
         a, b: their names.
-        found: how they differ.
-        p_holm: the p-value, corrected for all that A is compared with.
-        left_out: sequences that not all results have.
+        found: their difference.
+        p_holm: the p-value, corrected by Holm for the number of policies compared with A.
+        left_out: sequences that are missing from some results.
     """
 
     a: str
@@ -38,7 +38,7 @@ class PolicyComparison:
     left_out: tuple[str, ...]
 
     def row(self, power_points: float) -> Row:
-        """Returns a row of a table; scores are from 0 to 1."""
+        """Returns a row of a table, with scores from 0 to 1."""
         wins, ties, losses = self.found.outcomes
         return {
             "A": self.a,
@@ -59,7 +59,7 @@ class PolicyComparison:
         }
 
     def sequence_rows(self) -> list[Row]:
-        """Returns a row for each sequence, the greatest gain first."""
+        """Returns a row for each sequence, in descending order of gain."""
         pairs = zip(self.found.sequences, self.found.by_sequence, strict=True)
         ordered = sorted(pairs, key=lambda pair: -pair[1])
         return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in ordered]
@@ -69,16 +69,16 @@ class PolicyComparison:
         found, (wins, ties, losses) = self.found, self.found.outcomes
         count, gain = len(found.sequences), 100 * found.gain
         how = "all exchanges counted" if found.exact else "99,999 exchanges drawn"
-        verdict = "Chance seldom makes such a difference" if self.p_holm < 0.05 else "Chance makes such differences too"
+        verdict = "Chance rarely makes such a difference" if self.p_holm < 0.05 else "Chance can make such a difference"
         if count >= fewest():
-            seen = f"; these {count} show {100 * found.visible():.1f}"
+            seen = f"; these {count} can show {100 * found.visible():.1f}"
         else:
             few = f"{count} sequence{'' if count == 1 else 's'}"
-            verdict, seen = f"With {few} no p-value is below {2 / 2**count:.3g}: this cannot settle it", ""
+            verdict, seen = f"With {few} no p-value is below {2 / 2**count:.3g}, so this is inconclusive", ""
         said = [
             f"{self.a} against {self.b}: {gain:+.1f} points of {measure} ({100 * found.low:+.1f} to "
             f"{100 * found.high:+.1f}), p = {p_text(self.p_holm)} ({how}); better on {wins} of {count} sequences, "
-            f"as good on {ties}, worse on {losses}. {verdict}.",
+            f"equal on {ties}, worse on {losses}. {verdict}.",
         ]
         if any(found.by_sequence):
             needed = found.sequences_needed(power_points / 100)
@@ -86,26 +86,26 @@ class PolicyComparison:
                 f"A difference of {power_points:g} would show on {needed} sequences like these, with 80 % power{seen}."
             )
         else:
-            said.append("No score differs: perhaps the videos are so short that nothing was evicted.")
+            said.append("No score differs: the videos may be so short that nothing was evicted.")
         if len(found.by_run) > 1:
             said.append(f"By run: {', '.join(f'{100 * gain:+.1f}' for gain in found.by_run)}.")
         if self.left_out:
             shown = ", ".join(self.left_out[:5]) + (" …" if len(self.left_out) > 5 else "")
-            said.append(f"Left out, since not all results have them: {shown} ({len(self.left_out)}).")
+            said.append(f"Left out, as they are missing from some results: {shown} ({len(self.left_out)}).")
         return said
 
 
 def compared(
     outs: Sequence[Path], a: str, others: Sequence[str] = (), measure: str = "J&F", level: float = 0.95
 ) -> list[PolicyComparison]:
-    """Returns how A differs from others, with p-values that are corrected for their number.
+    """Returns how A differs from each of the others, with p-values corrected for their number.
 
     Args:
         outs: folders of `mnemask evaluate`, or folders of such folders; each is a run.
-        a: a policy, or a folder of its results such as OUT/results/lfu, or a quoted glob of several, each a run.
-        others: likewise; all others in `outs` by default.
+        a: a policy, or a folder of its results such as OUT/results/lfu, or a glob of several, each a run.
+        others: the policies to compare it with, in the same form; by default all others in `outs`.
         measure: "J&F", "J" or "F".
-        level: of the intervals.
+        level: the confidence level of the intervals.
 
     Raises:
         InputError: there are no such results, or they cannot be compared.
@@ -140,12 +140,12 @@ def compared(
 
 
 def _label(name: str) -> str:
-    """Returns the name of a policy's results; of one's own, as it was given to the command that scored it."""
+    """Returns the name of a policy's results; the user's own policy is given as to the command that scored it."""
     return label_of(Call.parse(name)) if ".py:" in name else name
 
 
 def runs_in(out: Path) -> list[Path]:
-    """Returns the folder, or those in it, that hold results; raises InputError where none does."""
+    """Returns the folder, or its subfolders, that hold results; raises InputError if none does."""
     if (out / "results").is_dir():
         return [out]
     inside = sorted(path.parent for path in out.glob("*/results/"))
@@ -153,8 +153,8 @@ def runs_in(out: Path) -> list[Path]:
         return inside
     if settings := sorted(path.parent for path in out.glob("runs/*/results/")):
         raise InputError(
-            f"{out} holds an experiment; its table has the p-values of its runs",
-            f"to compare policies of one setting, give its folder, such as {settings[0]}",
+            f"{out} holds an experiment, whose table already has the p-values of its runs",
+            f"to compare the policies of one setting, give its folder, such as {settings[0]}",
         )
     raise InputError(f"there are no results in {out}", "give the folder of mnemask evaluate (-o)")
 
@@ -164,18 +164,18 @@ Results = Mapping[Path, Result]
 
 
 def folders_of(runs: Sequence[Path], name: str) -> list[Path]:
-    """Returns the folders of a policy's results, by its name in these runs or by a path of their own; absolute."""
+    """Returns the absolute paths of a policy's folders of results; `name` is its name in these runs, or a path."""
     named = [Path(path) for path in sorted(glob.glob(name))] if "/" in name else []  # noqa: PTH207 - may be absolute
     return [path.absolute() for path in named or [run / "results" / safe_name(name) for run in runs]]
 
 
 def _results_in(folder: Path) -> list[Path]:
-    """Returns the files of results; hidden ones are what a killed run left."""
+    """Returns the files of results, without hidden ones, which are remains of killed runs."""
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
 def results_of(runs: Sequence[Path], name: str) -> list[Results]:
-    """Returns the results of a policy in each run; raises InputError where a run has none, or two are the same."""
+    """Returns the results of a policy in each run; raises InputError if a run has none, or two are equal."""
     folders = folders_of(runs, name)
     if not folders or (missing := [folder for folder in folders if not _results_in(folder)]):
         where = missing[0] if folders else name
@@ -191,7 +191,7 @@ def results_of(runs: Sequence[Path], name: str) -> list[Results]:
 
 
 def scores_in(results: Results, measure: str) -> Scores:
-    """Returns the scores of one run; raises InputError where a result has none."""
+    """Returns the scores of one run; raises InputError if a result has none."""
     scores: dict[str, dict[int, float]] = {}
     for path, result in results.items():
         if result.report is None:
@@ -204,28 +204,28 @@ def _refuse_twice(runs: Sequence[Path]) -> None:
     """Raises InputError if a folder is given twice: it would count as two runs that agree."""
     times = Counter(run.resolve() for run in runs)
     if twice := [run for run in runs if times[run.resolve()] > 1]:
-        raise InputError(f"{twice[0]} is given twice, and would count as two runs", "leave one out")
+        raise InputError(f"{twice[0]} is given twice, and would count as two runs", "give it once")
 
 
 def _refuse_two_versions(results: Mapping[str, Sequence[Results]]) -> None:
-    """Raises InputError if results of one name are of two versions of a policy that is not built in."""
+    """Raises InputError if results under one name are from two versions of a policy that is not built in."""
     for name, runs in results.items():
         (known, first), *rest = (item for run in runs for item in run.items())
         for path, result in rest:
             if dict(result.own_policy) != dict(first.own_policy):
                 raise InputError(
-                    f"{path} and {known} are of two versions of {name}", "evaluate all sequences with one of them"
+                    f"{path} and {known} are from two versions of {name}", "evaluate all sequences with one of them"
                 )
 
 
 def _refuse_other_videos(results: Mapping[str, Sequence[Results]]) -> None:
-    """Raises InputError if results of one name are of different videos, or were scored against different masks."""
+    """Raises InputError if results of one sequence are from different videos, or were scored on different masks."""
     first: dict[str, tuple[Path, Result]] = {}
     for path, result in (item for runs in results.values() for run in runs for item in run.items()):
         known, other = first.setdefault(result.sequence, (path, result))
         if result.num_frames != other.num_frames:
             raise InputError(
-                f"{path} is of {result.num_frames} frames and {known} of {other.num_frames}",
+                f"{path} has {result.num_frames} frames, but {known} has {other.num_frames}",
                 "evaluate both on the same video, in the same way (--ping-pong)",
             )
         if result.made_of and other.made_of and result.made_of != other.made_of:
@@ -235,7 +235,7 @@ def _refuse_other_videos(results: Mapping[str, Sequence[Results]]) -> None:
 
 
 def load_result(path: Path) -> Result:
-    """Returns a result of `mnemask evaluate`; raises InputError where the file is none."""
+    """Returns a result of `mnemask evaluate`; raises InputError if the file is not one."""
     try:
         return Result.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

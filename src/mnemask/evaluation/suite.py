@@ -1,6 +1,6 @@
-"""Policies × sequences of a benchmark, distributed over processes; each result is kept at once, so runs can resume.
+"""Runs policies × sequences of a benchmark in several processes; each result is saved at once, so runs can resume.
 
-Worker processes end with the process that started them, however it ends.
+Worker processes end with the process that started them, however that ends.
 """
 
 import os
@@ -39,22 +39,22 @@ class Task(Protocol[Outcome_co]):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Raised in a process that is to stop before its job is done."""
+    """Raised in a process that must stop before its job is done."""
 
 
 def run_jobs(
     jobs: Sequence[Task[Outcome]], processes: int, on_frames: Callable[[int], None]
 ) -> Generator[Outcome, None, None]:
-    """Yields the result of each job when it is there.
+    """Yields the result of each job as it becomes available.
 
     Args:
-        jobs: in the order in which they are begun.
-        processes: 1 works in this process, more in as many others of one thread each.
-        on_frames: called now and then with the number of frames tracked.
+        jobs: the jobs, in the order in which they are started.
+        processes: 1 to work in this process, more for as many others with one thread each.
+        on_frames: called regularly with the number of frames tracked so far.
 
     Raises:
         InputError: a process was killed.
-        MnemaskError: that a job raised; the others stop.
+        MnemaskError: a job raised it; the others stop.
     """
     return _here(jobs, on_frames) if processes == 1 else _elsewhere(jobs, min(processes, len(jobs)), on_frames)
 
@@ -89,28 +89,28 @@ def _elsewhere(
         except BrokenProcessPool as error:
             raise InputError(
                 f"one of {processes} processes was killed, most likely because memory ran out",
-                "what is done is kept, so run it again with fewer processes",
+                "run it again with fewer processes; results so far are kept",
             ) from error
         finally:
-            # Whatever ended this, also Ctrl-C: each process stops at its next frame.
+            # However this ends, Ctrl-C included, each process stops at its next frame.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
-# What a process shares with the one that started it: the counter of frames, and the sign to stop.
+# What a process shares with the one that started it: the counter of frames, and the event to stop.
 _shared: dict[str, Any] = {}
 
 
 def _begin(frames: Any, stop: Any) -> None:
     """Prepares a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it
     torch.set_num_threads(1)
     _shared.update(frames=frames, stop=stop)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Waits for the parent's end, which a process that waits for work would not notice, and ends this one."""
+    """Ends this process when its parent ends, which a process waiting for work would not notice."""
     parent = parent_process()
     assert parent is not None, "runs only in a process that was started by another"
     connection.wait([parent.sentinel])
@@ -129,15 +129,15 @@ def _work(job: Task[Outcome]) -> Outcome:
 
 @dataclass(slots=True)
 class SuiteProgress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        found: results that were there at the beginning.
-        done: results that are there now, those included.
-        total: results that were asked for.
-        frames: tracked in this run.
-        total_frames: to track in this run.
-        seconds: since its beginning.
+        found: number of results that existed at the start.
+        done: number of results that exist now, including those.
+        total: number of results requested.
+        frames: number of frames tracked in this run so far.
+        total_frames: number of frames to track in this run.
+        seconds: time since the start.
     """
 
     found: int
@@ -149,7 +149,7 @@ class SuiteProgress:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames per second of all processes together, with reading, writing and scoring."""
+        """Frames per second of all processes together, including reading, writing and scoring."""
         return self.frames / self.seconds if self.seconds else 0.0
 
 
@@ -163,32 +163,32 @@ def run_benchmark(
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
 ) -> list[Result]:
-    """Returns the result of each policy on each sequence; those that `out` holds already are not made again.
+    """Returns the result of each policy on each sequence; results that `out` already holds are reused.
 
-    One run at a time may use a folder. With several processes, call it from below `if __name__ == "__main__":`.
+    Only one run at a time may use a folder. With several processes, call it under `if __name__ == "__main__":`.
 
     Args:
         benchmark: the videos and their rules.
-        policies: names in `POLICIES`; `register_policy` adds yours.
-        out: the folder for masks and results, made if missing; see `mnemask.evaluation.results`.
-        trackers: the network, and the settings that all of them have in common.
+        policies: names in `POLICIES`; `register_policy` adds your own.
+        out: the folder for masks and results, created if missing; see `mnemask.evaluation.results`.
+        trackers: the network and the settings that all trackers share.
         sequences: names of the videos; all by default.
-        processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: called with the progress, at least at the beginning, with each result and at the end.
+        processes: 1 to compute in this process with all its threads, more for as many others with one thread each.
+        on_progress: called with the progress, at least at the start, with each result and at the end.
 
     Raises:
         OutputError: the folder cannot be written to, or holds results of other settings.
         MnemaskError: another argument cannot be used. Results so far are kept.
     """
     if processes < 1:
-        raise InputError(f"{processes} processes do nothing", "give 1 or more")
+        raise InputError(f"cannot run with {processes} processes", "give 1 or more")
     trackers = trackers or TrackerFactory()
     opened, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
     _refuse_data(Path(out), benchmark, opened)
     for policy in policies:
         trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
-    # Policy by policy on one sequence, so that they share its key features.
+    # All policies on one sequence before the next sequence, so that they share its key features.
     jobs = [Job(sequence, policy, trackers.with_policy(policy), folder) for sequence in opened for policy in policies]
     results = {job.key: job.found() for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
@@ -200,10 +200,10 @@ def run_benchmark(
 
 
 def _refuse_data(out: Path, benchmark: Benchmark, sequences: Sequence[BenchmarkSequence]) -> None:
-    """Raises OutputError if results would lie among the data, where they would be taken for masks."""
+    """Raises OutputError if results would be written among the data, where they would be taken for masks."""
     videos = {sequence.given.frames[0].parent.parent.resolve() for sequence in sequences}
     if out.resolve() in {Path(benchmark.root).resolve(), *videos}:
-        raise OutputError(f"{str(out)!r} holds the data", "give another folder for the results (-o)")
+        raise OutputError(f"{str(out)!r} holds the data set", "give another folder for the results (-o)")
 
 
 def carry_out(
@@ -216,11 +216,11 @@ def carry_out(
     """Returns the results of the tasks in the order in which they ended, and reports progress.
 
     Args:
-        tasks: what is still to do.
-        num_frames: that they will track.
-        found: how many others were done before.
-        processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: called at least at the beginning, with each result and at the end.
+        tasks: the tasks to run.
+        num_frames: the number of frames that they will track.
+        found: the number of other tasks that were done before.
+        processes: 1 to compute in this process with all its threads, more for as many others with one thread each.
+        on_progress: called at least at the start, with each result and at the end.
     """
     progress, begin = SuiteProgress(found, found, found + len(tasks), num_frames), time.perf_counter()
     outcomes: list[Outcome] = []
@@ -230,7 +230,7 @@ def carry_out(
         on_progress(progress)
 
     tell(0)
-    # Closed at once, not when an interrupt's traceback is forgotten: until then its processes would go on.
+    # Closed explicitly: after an interrupt, the traceback would keep the generator, and so its processes, alive.
     with closing(run_jobs(tasks, processes, tell)) as arriving:
         for outcome in arriving:
             outcomes.append(outcome)

@@ -1,4 +1,4 @@
-"""Results as tables (CSV and JSON with all digits, Markdown and LaTeX as papers print them) and as submissions."""
+"""Results as tables (CSV and JSON with all digits, Markdown and LaTeX rounded as in papers) and as submissions."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ _LATEX = {letter: "\\" + letter for letter in "&%_#${}"} | {
 
 
 def sequence_rows(results: Sequence[Result]) -> list[Row]:
-    """Returns a row for each policy and sequence; scores are from 0 to 1, None where there is none."""
+    """Returns a row for each policy and sequence; scores are from 0 to 1, or None if there is none."""
     rows = []
     for result in results:
         row: Row = {"policy": result.policy, "sequence": result.sequence, "frames": result.num_frames}
@@ -39,11 +39,11 @@ def sequence_rows(results: Sequence[Result]) -> list[Row]:
 def overall_rows(results: Sequence[Result]) -> list[Row]:
     """Returns a row for each policy: scores are means over objects, with the 95 % bootstrap interval of J&F.
 
-    Where there are several, `gain` is J&F above that of the first one, with its interval, sequence by sequence, and `p`
-    its p-value, corrected for their number (`mnemask.metrics.significance`).
+    If there are several policies, `gain` is the difference of J&F to the first one, paired by sequence, with its
+    interval, and `p` its p-value, corrected for the number of policies (`mnemask.metrics.significance`).
 
-    Where objects of kinds that training shows are told from others, J and F of both groups and the mean of the four are
-    added, as YouTube-VOS counts.
+    If objects are marked as of seen or unseen categories, J and F of both groups and the mean of these four are added,
+    as in YouTube-VOS.
     """
     rows = []
     names = list(dict.fromkeys(result.policy for result in results))
@@ -64,7 +64,7 @@ def overall_rows(results: Sequence[Result]) -> list[Row]:
 
 
 def _gains(results: Sequence[Result], names: Sequence[str]) -> dict[str, Row]:
-    """Returns the columns that compare each policy with the first one; nothing where there is nothing to compare."""
+    """Returns the columns that compare each policy with the first one; empty if there is nothing to compare."""
     reports = {
         name: Report.merged(each)
         for name in names
@@ -90,7 +90,7 @@ def _scores(report: Report | None) -> Row:
 
 
 def _costs(results: Sequence[Result]) -> Row:
-    """Returns speed of the tracker and memory, over all frames; the most is that of the worst sequence."""
+    """Returns the tracker's speed and memory over all frames; maxima are over all sequences."""
     held = [frames for result in results for frames in result.frame_memory]
     return {
         "frames/s": sum(result.num_frames for result in results) / sum(result.seconds for result in results),
@@ -117,7 +117,7 @@ def _groups(results: Sequence[Result]) -> Row:
 
 
 def cells(rows: Sequence[Mapping[str, str | int | float | None]]) -> list[list[str]]:
-    """Returns a header and the rows as text: scores in percent with one decimal, a dash where there is none."""
+    """Returns a header and the rows as text: scores in percent with one decimal, a dash for a missing value."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [columns, *([_cell(name, row.get(name)) for name in columns] for row in rows)]
 
@@ -186,19 +186,19 @@ TABLES = ("overall", "sequences")
 
 
 def check_tables(folder: Path) -> None:
-    """Raises OutputError if a file that is no earlier table has the name of one."""
+    """Raises OutputError if a file with the name of a table is not an earlier table."""
     Written(folder).refuse_foreign(*(folder / f"{name}.{suffix}" for name in TABLES for suffix in FORMATS))
 
 
 def write_tables(results: Sequence[Result], folder: Path | str) -> list[Row]:
-    """Returns the table with a row for each policy, as `overall_rows` does, and writes it and a longer one.
+    """Writes two tables and returns the first, the one of `overall_rows`.
 
-    `overall` has a row for each policy, `sequences` one for each policy and sequence; both become .csv, .json, .md and
-    .tex.
+    `overall` has a row for each policy, `sequences` one for each policy and sequence; both are written as .csv, .json,
+    .md and .tex.
 
     Raises:
-        InputError: there is no result.
-        OutputError: the folder cannot be written to, or has a file of such a name that is no earlier table.
+        InputError: there are no results.
+        OutputError: the folder cannot be written to, or a file with the name of a table is not an earlier table.
     """
     if not results:
         raise InputError("there are no results to make tables of", "evaluate a policy on a sequence first")
@@ -211,17 +211,17 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[Row]:
 
 
 def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: str = "Annotations") -> None:
-    """Writes a zip of TOP/SEQUENCE/FRAME.png, whole or not at all.
+    """Writes a zip of TOP/SEQUENCE/FRAME.png, completely or not at all.
 
     Args:
         masks: the folder that holds a folder of PNG masks for each sequence.
-        sequences: their names.
+        sequences: the sequences' names.
         target: the zip file.
-        top: the folder in the zip, "" for none; YouTube-VOS expects "Annotations", DAVIS none.
+        top: the top folder in the zip, "" for none; YouTube-VOS expects "Annotations", DAVIS none.
 
     Raises:
         InputError: a sequence has no masks there.
-        OutputError: the zip cannot be written, or has the place of a file that is no earlier one.
+        OutputError: the zip cannot be written, or `target` is a file that is not an earlier submission.
     """
     make_folder(target.parent)
     try:

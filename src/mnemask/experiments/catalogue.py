@@ -1,4 +1,4 @@
-"""The experiments by name: those of the thesis, and the ablations that it leaves open. One is a few lines."""
+"""The experiments by name: those of the thesis, and ablations that it does not have."""
 
 from dataclasses import replace
 
@@ -100,7 +100,7 @@ _ALL = (
     ),
     Experiment(
         "strips",
-        "What the strategies make of the frames in which they part",
+        "The strategies' masks in the frames in which they differ most",
         (*STRATEGIES, DEFAULT),
         run_rows,
         reference=thesis.TABLES_1_AND_2,
@@ -109,7 +109,7 @@ _ALL = (
     ),
     Experiment(
         "index-strips",
-        "What the two indices make of the frames in which they part",
+        "The masks of both usage indices in the frames in which they differ most",
         (LFU, SOFTMAX),
         run_rows,
         baseline=LFU,
@@ -120,30 +120,30 @@ _ALL = (
     ),
     Experiment(
         "capacity",
-        "How many frames' worth of features are enough",
+        "How many frames' worth of tokens are enough",
         (EVERY_5, FIRST_AND_LATEST, *(run for line in CAPACITIES for _, run in line.points)),
         run_rows,
         (*SHORT, "G-Mean"),
         baseline=EVERY_5,
         reference=thesis.TABLES_1_AND_2,
         remarks=thesis.CAPACITY_REMARKS,
-        picture=Curves("memory, in frames' worth of features", CAPACITIES, (EVERY_5, FIRST_AND_LATEST)),
+        picture=Curves("memory, in frames' worth of tokens", CAPACITIES, (EVERY_5, FIRST_AND_LATEST)),
         also=("fig11",),
     ),
     Experiment(
         "affinity",
-        "How a query is compared with a memory",
+        "Affinity of queries and memory keys",
         METRICS,
         run_rows,
         baseline=METRICS[0],
     ),
     Experiment(
         "top-k",
-        "How many memories a query reads",
+        "How many tokens a query reads",
         tuple(run for _, run in TOP_K.points),
         run_rows,
         baseline=replace(LFU, label="k = 20"),
-        picture=Curves("k, memories read per query", (TOP_K,)),
+        picture=Curves("k, tokens read per query", (TOP_K,)),
     ),
     Experiment(
         "kmn-sigma",
@@ -155,7 +155,7 @@ _ALL = (
     ),
     Experiment(
         "write-interval",
-        "How often a frame is remembered",
+        "How often a frame is written to memory",
         tuple(run for _, run in INTERVALS.points),
         run_rows,
         baseline=replace(LFU, label="each 5", write_every=5),
@@ -163,7 +163,7 @@ _ALL = (
     ),
     Experiment(
         "protection",
-        "Whether the first frame may be forgotten",
+        "Whether the first frame may be evicted",
         PROTECTION,
         run_rows,
         baseline=PROTECTION[0],
@@ -181,7 +181,7 @@ EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
 
 def experiment_named(name: str) -> Experiment:
-    """Returns an experiment by its name, or the thesis's number such as table1; raises InputError for another."""
+    """Returns an experiment by its name, or its number in the thesis, such as table1; raises InputError if unknown."""
     for experiment in _ALL:
         if name in (experiment.name, *experiment.also):
             return experiment

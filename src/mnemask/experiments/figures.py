@@ -1,6 +1,6 @@
-"""The pictures of an experiment: curves over a setting (Fig. 11) and strips of frames (Figs. 9 and 10).
+"""The figures of an experiment: curves over a setting (Fig. 11) and strips of frames (Figs. 9 and 10).
 
-All use one style and colours that are distinct for every kind of colour vision.
+All share one style, with colours that are distinct for all kinds of colour vision.
 """
 
 import textwrap
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = OKABE_ITO
-# Objects lie on photographs, where the bright ones of these come first.
+# For objects in photographs: bright colours first.
 OBJECT_COLORS = ((240, 100, 0), (86, 180, 233), (240, 228, 66), (0, 170, 120), (230, 140, 190), (0, 114, 178))
 INK, FAINT = "#222222", "#8a8a8a"
 
@@ -59,17 +59,17 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 150,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "mnemask",  # the same figure is the same file
+    "svg.hashsalt": "mnemask",  # the same figure gives the same file
 }
 
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator["Figure"]:
-    """Yields an empty figure in the project's style, to be drawn and saved within; it needs no display.
+    """Yields an empty figure in the project's style, to be drawn and saved within the context; needs no display.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: width in inches.
+        height: height in inches.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -80,12 +80,12 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
     except ImportError as error:
         raise missing_extra("figures need matplotlib", "figures") from error
     with context(STYLE):
-        # Not pyplot's: drawn by Agg, or as SVG, and freed when it is no longer referenced.
+        # Not a pyplot figure: this one is drawn by Agg or as SVG, and freed when it is no longer referenced.
         yield Figure(figsize=(width, height), layout="constrained")
 
 
 def require_matplotlib() -> None:
-    """Raises MissingExtraError where no figure could be drawn."""
+    """Raises MissingExtraError if matplotlib is not installed."""
     with figure(1.0, 1.0):
         pass
 
@@ -94,7 +94,7 @@ def save(drawn: "Figure", path: Path) -> Path:
     """Writes a figure in the format of the path's suffix and returns the path.
 
     Raises:
-        OutputError: it cannot be written, or has the place of a file that is no earlier picture.
+        OutputError: it cannot be written, or `path` is a file that is not an earlier figure.
     """
     try:
         with unfinished(path) as partial:
@@ -111,11 +111,11 @@ Score = tuple[float, float | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a picture.
+    """A line of a figure.
 
     Attributes:
-        label: in the legend.
-        points: what is written below a point, and the run that it shows.
+        label: the name in the legend.
+        points: the tick label and the run of each point.
     """
 
     label: str
@@ -124,15 +124,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """J&F over a setting; below it, where the experiment has a baseline, the gain over that, sequence by sequence.
+    """J&F over a setting; below it, if the experiment has a baseline, the gain over that, paired by sequence.
 
-    Bands are 95 % bootstrap intervals over sequences. Points stand in even steps, whatever their distance. A run that
-    is impossible has no point.
+    Bands are 95 % bootstrap intervals over sequences. Points are evenly spaced, whatever their values. Impossible runs
+    have no point.
 
     Attributes:
-        x: what the setting is called.
-        lines: with the same points.
-        levels: runs that do not have the setting, as level lines.
+        x: the name of the setting.
+        lines: the lines, all with the same points.
+        levels: runs without the setting, drawn as horizontal lines.
     """
 
     x: str
@@ -140,9 +140,9 @@ class Curves:
     levels: tuple[Run, ...] = ()
 
     def with_policies(self, names: Sequence[str]) -> tuple["Curves", tuple[Run, ...]]:
-        """Returns the picture with a line more for each policy that is not there, and its runs.
+        """Returns the figure with a line added for each new policy, and the runs of these lines.
 
-        A policy that has no budget of its own is a level line.
+        A policy that has no budget becomes a horizontal line.
         """
         there = {run.policy for line in self.lines for _, run in line.points} | {run.policy for run in self.levels}
         new = [name for name in names if name not in there]
@@ -152,16 +152,16 @@ class Curves:
         return replace(self, lines=(*self.lines, *lines), levels=(*self.levels, *levels)), runs
 
     def _line(self, policy: str) -> "Line":
-        """Returns a line with the points of the first one, of another policy."""
+        """Returns a line for this policy, with the points of the first line."""
         ticks, runs = zip(*self.lines[0].points, strict=True)
         settings = [run.label.rpartition(", ")[2] for run in runs]
-        same = len(set(settings)) == 1  # then budgets tell the runs apart
+        same = len(set(settings)) == 1  # the runs then differ in their budgets
         labels = [policy if same else f"{policy}, {setting}" for setting in settings]
         others = (replace(run, label=label, policy=policy) for run, label in zip(runs, labels, strict=True))
         return Line(policy, tuple(zip(ticks, others, strict=True)))
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
-        """Returns the PNG and the SVG; nothing where there are no scores."""
+        """Writes a PNG and an SVG and returns their paths; none if there are no scores."""
         if not any(outcome.scored for outcome in study.outcomes):
             return []
         baseline = study.experiment.baseline
@@ -183,14 +183,14 @@ class Curves:
             return [save(sheet, folder / f"{study.experiment.name}{suffix}") for suffix in (".png", ".svg")]
 
     def _panel(self, axes: "Axes", study: Study, baseline: Run | None) -> None:
-        """Draws all lines: of the scores, or of the gain over a baseline, where no other level is drawn."""
+        """Draws all lines: the scores, or the gains over a baseline with no other horizontal line than the baseline."""
         for number, line in enumerate(self.lines):
             scores = [_score(study, run, baseline) for _, run in line.points]
             _draw_line(axes, line.label, scores, COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
         last = len(self.lines[0].points) - 1
         for number, run in enumerate(self.levels):
             score = _score(study, run, baseline)
-            # Of gains only those that belong together: one level far away would press the lines flat.
+            # In a plot of gains, a horizontal line far away would compress the others.
             if score is not None and baseline in (None, run):
                 color = COLORS[(len(self.lines) + number) % len(COLORS)]
                 axes.plot(
@@ -199,7 +199,7 @@ class Curves:
 
 
 def _draw_line(axes: "Axes", label: str, scores: Sequence[Score | None], color: str, marker: str) -> None:
-    """Draws what there is of a line and its band."""
+    """Draws the known points of a line, and its band."""
     known = [(x, score) for x, score in enumerate(scores) if score is not None]
     if not known:
         return
@@ -211,7 +211,7 @@ def _draw_line(axes: "Axes", label: str, scores: Sequence[Score | None], color: 
 
 
 def _score(study: Study, run: Run, baseline: Run | None) -> Score | None:
-    """Returns J&F of a run, or its gain, in percent and with its interval; None where there is none."""
+    """Returns J&F of a run, or its gain over a baseline, in percent with its interval; None if there is no score."""
     outcome = study.of(run)
     if not outcome.scored:
         return None
@@ -227,32 +227,32 @@ def _percent(row: Row, name: str) -> float | None:
 
 
 TILE_INCHES = 2.3
-LABEL_LETTERS = 17  # in a line as long as a tile is high
+LABEL_LETTERS = 17  # that fit into a line as long as a tile is high
 
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """A picture of each sequence: rows are the frames, the truth and the runs, columns are frames in their order.
+    """A figure for each sequence: rows are the source, the true masks and the runs, columns are frames in order.
 
-    The frames are those where the runs part most: the video is cut into as many stretches of one length as there are
-    columns, and of each the frame is taken in which the runs' masks have least in common.
+    The frames are those in which the runs differ most: the video is divided into as many equal stretches as there are
+    columns, and each column shows the frame of its stretch in which the runs' masks have least in common.
 
     Attributes:
-        runs: in rows.
-        columns: frames.
+        runs: the runs, one per row.
+        columns: the number of frames.
     """
 
     runs: tuple[Run, ...]
     columns: int = 6
 
     def with_policies(self, names: Sequence[str]) -> tuple["Strips", tuple[Run, ...]]:
-        """Returns the picture with a row more for each policy, and their runs."""
+        """Returns the figure with a row added for each new policy, and their runs."""
         there = {str(run) for run in self.runs}
         more = tuple(Run(name, name) for name in names if str(Run(name, name)) not in there)
         return replace(self, runs=(*self.runs, *more)), more
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
-        """Returns a PNG for each sequence; nothing where no run was possible."""
+        """Writes a PNG for each sequence and returns their paths; none if no run was possible."""
         folders = {run: study.of(run).folder for run in self.runs if not study.of(run).refusal}
         if not folders:
             return []
@@ -265,7 +265,7 @@ class Strips:
 
 
 def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
-    """Returns the picture of one sequence."""
+    """Writes the figure of one sequence and returns its path."""
     names = frame_names(sequence.given)
     asked = sorted(sequence.asked)
     alike = [in_common([_labels(folder, names[index]) for folder in masks.values()]) for index in asked]
@@ -299,11 +299,11 @@ def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns:
 
 
 def where_they_part(alike: Sequence[float], count: int) -> list[int]:
-    """Returns the numbers of `count` frames, or of all but the first if there are fewer, in order.
+    """Returns the indices of `count` frames, or of all but the first if there are fewer, in order.
 
     Args:
-        alike: of each frame, how much all runs have in common.
-        count: frames that are wanted, one from each stretch of the video after its first frame, which was given.
+        alike: for each frame, how much all runs have in common.
+        count: the number of frames, one from each stretch of the video after its first frame, which was given.
     """
     stretches = np.array_split(np.arange(1, len(alike)), min(count, len(alike) - 1))
     return [
@@ -314,23 +314,23 @@ def where_they_part(alike: Sequence[float], count: int) -> list[int]:
 
 
 def in_common(masks: Sequence[Labels]) -> float:
-    """Returns how much of what any mask of a frame shows all show alike, from 0 to 1."""
+    """Returns the fraction of pixels with an object in any mask at which all masks are equal; 1 if there are none."""
     shown = np.any([mask > 0 for mask in masks], axis=0)
     alike = np.all([mask == masks[0] for mask in masks], axis=0) & shown
     return float(alike.sum() / shown.sum()) if shown.any() else 1.0
 
 
 def _overlap(mask: Labels, truth: Labels) -> float:
-    """Returns the mean J over the objects of the truth's frame, or 1 or 0 where it shows none."""
+    """Returns the mean J over the objects of the true mask; if it has none, 1 or 0 by whether object 1 is absent."""
     void = truth == VOID
     ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)] or [1]
     return float(np.mean([region_similarity(mask == label, truth == label, void) for label in ids]))
 
 
 def outlined(image: UInt8[np.ndarray, "H W 3"], labels: Labels) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the picture with each object filled lightly and outlined, bright on a dark rim, in a colour of its own.
+    """Returns the image with each object filled lightly and outlined, bright on a dark rim, in its own colour.
 
-    The colours are those that all eyes tell apart, six in turn, and not the DAVIS palette.
+    The six colours, used in turn, are distinct for all kinds of colour vision, unlike the DAVIS palette.
     """
     drawn = np.ascontiguousarray(image).copy()
     thickness = max(1, round(4 * min(labels.shape) / 480))

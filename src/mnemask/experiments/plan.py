@@ -1,4 +1,4 @@
-"""An experiment as a description, and its results: runs, columns, the thesis's figures, a picture."""
+"""The description of an experiment and its results: runs, columns, the thesis's numbers, a figure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,17 +19,17 @@ SHORT = ("J&F-Mean", "J&F-Low", "J&F-High", *GAIN, "J-Mean", "F-Mean", "J-Decay"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One setting of the tracker, over all sequences; None is what the policy has by itself.
+    """One setting of the tracker, run on all sequences; None stands for the policy's own value.
 
     Attributes:
-        label: what tables and pictures call it; with the budget it tells the runs of an experiment apart.
+        label: the name in tables and figures; label and budget are unique in an experiment.
         policy: a name in `POLICIES`.
         frames: the budget in frames.
-        write_every: write interval in frames.
-        pin: whether annotated frames may never be evicted.
-        top_k: memories read per query; None for all of them.
-        metric: how alike a query and a memory are.
-        kmn_sigma: σ of the KMN kernel, see `Tracker`; None is what the model has by itself.
+        write_every: the write interval in frames.
+        pin: whether annotated frames are never evicted.
+        top_k: tokens read per query; None for all.
+        metric: the affinity of a query and a memory key.
+        kmn_sigma: σ of the KMN kernel, see `Tracker`; None for the model's own.
     """
 
     label: str
@@ -43,7 +43,7 @@ class Run:
 
     @property
     def budget(self) -> float | None:
-        """The budget in frames, None without a limit."""
+        """The budget in frames; None without a limit."""
         return policy_named(self.policy).default_frames if self.frames is None else float(self.frames)
 
     def __str__(self) -> str:
@@ -59,13 +59,13 @@ def memory_text(frames: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run.
+    """The outcome of one run.
 
     Attributes:
         run: the setting.
-        folder: where its masks and results are.
-        results: one for each sequence; none where the run is impossible.
-        refusal: why it is impossible, empty where it is not.
+        folder: the folder with its masks and results.
+        results: one result for each sequence; empty if the run is impossible.
+        refusal: the reason why the run is impossible; empty if it is possible.
     """
 
     run: Run
@@ -75,28 +75,28 @@ class Outcome:
 
     @property
     def scored(self) -> bool:
-        """Whether there are scores: the run was possible, and the true masks are known."""
+        """Whether there are scores: the run was possible and the true masks are not secret."""
         return bool(self.results) and all(result.report is not None for result in self.results)
 
 
 Reference = Mapping[str, Mapping[Run, Row]]
-"""The thesis's figures by data set and run, from 0 to 1 as ours."""
+"""The thesis's numbers by data set and run; scores from 0 to 1, like ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """An experiment that was carried out.
+    """An experiment that has been run.
 
     Attributes:
         experiment: its description.
         benchmark: the data set.
         sequences: its videos.
-        outcomes: of each run, in the order of the description.
+        outcomes: the outcome of each run, in the order of the description.
         model: name of the weights.
-        key_depth: depth of the network's key encoder; the thesis's is 50.
+        key_depth: depth of the network's key encoder; 50 in the thesis.
         size: short side in pixels at which frames were processed.
-        kmn_sigma: of the runs that do not set it themselves.
-        device: that computed it.
+        kmn_sigma: σ of the KMN kernel in the runs that do not set it themselves.
+        device: the device used.
     """
 
     experiment: "Experiment"
@@ -115,43 +115,43 @@ class Study:
 
     @property
     def is_the_thesis_set(self) -> bool:
-        """Whether the videos come from a set and subset that the thesis measured, played once."""
+        """Whether the videos are from a set and subset measured in the thesis, and played once."""
         usual = self.benchmark.chosen_subset == SUBSETS.get(self.benchmark.dataset)
         return usual and self.benchmark.ping_pong is None
 
     @property
     def reference(self) -> Mapping[Run, Row]:
-        """The thesis's figures for this data set, by run; empty where it has none."""
+        """The thesis's numbers for this data set, by run; empty if it has none."""
         return self.experiment.reference.get(self.benchmark.dataset, {}) if self.is_the_thesis_set else {}
 
 
 @runtime_checkable
 class Figure(Protocol):
-    """Draws what a table does not show."""
+    """A figure that shows what a table cannot."""
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
-        """Returns the files that it wrote into the folder."""
+        """Writes the figure's files into the folder and returns their paths."""
 
     def with_policies(self, names: Sequence[str]) -> tuple["Figure", tuple[Run, ...]]:
-        """Returns the picture that shows these policies as well, and the runs that it shows of them."""
+        """Returns the figure with these policies added, and the runs of theirs that it shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is run, and what is shown of it.
+    """The description of an experiment: what is run and what is shown.
 
     Attributes:
-        name: on the command line.
+        name: the name on the command line.
         title: what it shows, in one line.
-        runs: the settings that are compared.
+        runs: the settings to compare.
         table: makes the rows of its table.
-        columns: of its table, those of them that there are.
-        baseline: the run that the others' gain is measured from, sequence by sequence.
-        reference: the thesis's figures.
-        remarks: sentences about these figures, by data set; "" for any.
-        picture: a figure to draw, if any.
-        budgets: in frames, of each policy that joins it; without, the picture decides, or the policy's own is taken.
-        also: other names, the thesis's numbers.
+        columns: the columns of its table; those without values are left out.
+        baseline: the run against which the others' gain is measured, paired by sequence.
+        reference: the thesis's numbers.
+        remarks: sentences about these numbers, by data set; "" for any.
+        picture: the figure to draw, or None.
+        budgets: budgets in frames for each added policy; if empty, the figure's are used, or the policy's own.
+        also: other names: the numbers of its tables and figures in the thesis.
     """
 
     name: str
@@ -167,7 +167,7 @@ class Experiment:
     also: tuple[str, ...] = ()
 
     def with_policies(self, names: Sequence[str]) -> "Experiment":
-        """Returns the experiment with the runs of more policies, which its picture shows too."""
+        """Returns the experiment with the runs of these policies added, also to its figure."""
         there, names = {str(run) for run in self.runs}, list(dict.fromkeys(names))
         more = tuple(Run(name, name, frames=frames) for name in names for frames in self.budgets or (None,))
         picture = self.picture

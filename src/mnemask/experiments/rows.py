@@ -1,4 +1,4 @@
-"""The rows of an experiment's table, with the thesis's figures, and the notes that a reader needs to compare them."""
+"""The rows of an experiment's table, with the thesis's numbers, and the notes needed to compare them."""
 
 from statistics import fmean
 
@@ -13,7 +13,7 @@ OURS = "this run"
 
 
 def run_rows(study: Study) -> list[Row]:
-    """Returns a row for each run, each followed by the thesis's figures for it, if there are any."""
+    """Returns a row for each run, each followed by the thesis's numbers for it, if there are any."""
     rows: list[Row] = []
     for outcome in study.outcomes:
         names: Row = {"run": outcome.run.label, "budget": memory_text(outcome.run.budget)}
@@ -27,7 +27,7 @@ def run_rows(study: Study) -> list[Row]:
 
 
 def object_rows(study: Study) -> list[Row]:
-    """Returns a row for each object and a last one, "all", of the first run, with the thesis's J and F beside."""
+    """Returns a row for each object of the first run and a last one, "all", with the thesis's J and F."""
     outcome = study.outcomes[0]
     if not outcome.scored:
         return run_rows(study)
@@ -69,9 +69,9 @@ def _measured(study: Study, outcome: Outcome) -> Row:
 
 
 def gain(results: tuple[Result, ...], baseline: tuple[Result, ...]) -> Row:
-    """Returns how much J&F is above that of another run, with the 95 % interval of this difference and its p-value.
+    """Returns the difference of J&F to another run, with its 95 % interval and its p-value.
 
-    Sequences are compared one by one, so that it does not matter how much harder one is than another.
+    The runs are paired by sequence, so that differences in difficulty between sequences do not matter.
     """
     mine, others = _merged(results), _merged(baseline)
     found = report_difference(mine, others)
@@ -97,7 +97,7 @@ def _thesis_rows(study: Study, run: Run) -> list[tuple[str, Row]]:
 
 
 def notes_on(study: Study) -> list[str]:
-    """Returns sentences on what the figures are and on what sets them apart from the thesis's."""
+    """Returns sentences on what the numbers are and how they differ from the thesis's."""
     notes = _on_data(study) + _on_network(study) + _on_speed(study)
     if study.reference:
         notes += [*study.experiment.remarks.get("", ()), *study.experiment.remarks.get(study.benchmark.dataset, ())]
@@ -115,10 +115,10 @@ def _on_data(study: Study) -> list[str]:
     if study.is_the_thesis_set and whole is not None and count != whole:
         notes.append(
             f"PART OF THE DATA: {count} of the {whole} sequences of {benchmark.dataset} {benchmark.chosen_subset}; "
-            "where the thesis's figures are over all of them, the row says so."
+            "rows with the thesis's numbers over all of them are labelled so."
         )
     if study.experiment.reference and not study.reference:
-        notes.append("The thesis has no such figures for these data.")
+        notes.append("The thesis has no such numbers for these data.")
     if benchmark.secret:
         notes.append("The true masks are secret: the zips in submission/ are scored by the benchmark's server.")
     return notes
@@ -128,15 +128,15 @@ def _on_network(study: Study) -> list[str]:
     notes = [f"Weights: {study.model} (key encoder ResNet-{study.key_depth}); short side {study.size}."]
     if study.key_depth != KEY_DEPTH:
         notes.append(
-            f"ANOTHER NETWORK: the thesis's has a ResNet-{KEY_DEPTH}; compare how rows differ from each other, not a "
-            "row with its counterpart."
+            f"ANOTHER NETWORK: the thesis's has a ResNet-{KEY_DEPTH}; compare rows with each other, not a row with its "
+            "counterpart."
         )
     if study.size != SIZE:
-        notes.append(f"ANOTHER SIZE: frames were processed at a short side of {study.size} and not of {SIZE}.")
+        notes.append(f"ANOTHER SIZE: frames were processed at a short side of {study.size}, not {SIZE}.")
     if study.kmn_sigma:
         notes.append(
-            f"ANOTHER READ: memories are read near where they fit best (kernel {study.kmn_sigma:g}), unless a row says "
-            "otherwise; the thesis reads them anywhere (--kmn-sigma 0)."
+            f"ANOTHER READ: tokens are read near where they match best (KMN kernel, σ {study.kmn_sigma:g}), unless a "
+            "row says otherwise; the thesis reads them anywhere (--kmn-sigma 0)."
         )
     return notes
 
@@ -146,6 +146,6 @@ def _on_speed(study: Study) -> list[str]:
     if not threads or "frames/s" not in study.experiment.columns:
         return []
     words = " or ".join(map(str, threads))
-    text = f"frames/s is the tracker's alone, on {study.device} with {words} thread(s)"
+    text = f"frames/s is that of the tracker alone, on {study.device} with {words} thread(s)"
     thesis = any("frames/s" in row for row in study.reference.values())
-    return [text + (f"; the thesis's are of a {GPU}." if thesis else ".")]
+    return [text + (f"; the thesis's was measured on a {GPU}." if thesis else ".")]

@@ -1,10 +1,10 @@
-"""An experiment from its name to its tables and pictures, and its runs over sequences, each computed once.
+"""Runs an experiment from its name to its tables and figures; each run on each sequence is computed once.
 
 ::
 
     OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
-    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget; not built in, POLICY_DIGEST.txt
-    OUT/NAME/…              the tables and pictures of an experiment, made of these
+    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot run with that budget; not built in: POLICY_DIGEST.txt
+    OUT/NAME/…              the tables and figures of an experiment, made from these
 """
 
 import hashlib
@@ -34,23 +34,23 @@ from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.version import __version__
 
 ALL_MEMORIES = 1_000_000
-"""More than any memory here holds; a read takes no more than there are."""
+"""More tokens than any memory here holds; a read takes no more than there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A job to which a budget that is too small is an answer, not an error: for this run it goes for all sequences."""
+    """A job for which a budget that is too small is a result, not an error; it holds for all sequences of the run."""
 
     job: Job
 
     def run(self, on_frame: Callable[[], None]) -> Result | str:
-        """Returns the result, or the reason why there can be none; both are kept."""
+        """Returns the result, or the reason why there is none; both are saved."""
         if refusal := refusal_of(self.job):
             return refusal
         try:
             return self.job.run(on_frame)
         except BudgetError as error:
-            if _is_out_of_memory(error):  # which another device may have
+            if _is_out_of_memory(error):  # another device may have more
                 raise
             self.job.folder.begin(*self.job.key).rmdir()
             path = _refusal_path(self.job)
@@ -60,26 +60,26 @@ class Attempt:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether a BudgetError comes of the device and not of the budget."""
+    """Returns whether a BudgetError is due to the device's memory rather than the budget."""
     cause = error.__cause__
     return cause is not None and (isinstance(cause, torch.OutOfMemoryError) or _is_out_of_memory(cause))
 
 
 def refusal_of(job: Job) -> str | None:
-    """Returns why a job's policy cannot work with the settings of its folder, None where nothing says so."""
+    """Returns why a job's policy cannot run with the settings of its folder; None if no reason is saved."""
     path = _refusal_path(job)
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _refusal_path(job: Job) -> Path:
-    """Returns the file for the refusal of a policy; one that is not built in has another once it was changed."""
+    """Returns the file for the refusal of a policy; if that is not built in, a change of it gives another file."""
     own = saved_unless_built_in(job.policy, job.trackers.config.used_policy())
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:10]
     return job.folder.out / "impossible" / f"{safe_name(job.policy)}{f'_{digest}' if own else ''}.txt"
 
 
 def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
-    """Returns the trackers of a run, with everything said that a policy would say: equal runs get equal trackers."""
+    """Returns the trackers of a run, with the policy's own values filled in, so that equal runs get equal trackers."""
     policy = policy_named(run.policy)
     config = replace(
         common.config,
@@ -96,17 +96,17 @@ def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
 
 
 def open_folder(out: Path, benchmark: Benchmark, trackers: TrackerFactory, common: Mapping[str, Any]) -> ResultFolder:
-    """Returns the folder for all results of these settings, which it is named after; made if missing.
+    """Returns the folder for all results of these settings, which is named after them and created if missing.
 
     Args:
-        out: of all experiments.
+        out: the folder of all experiments.
         benchmark: the data set.
-        trackers: of a run.
-        common: what `TrackerFactory.settings` says of all runs; its weights' digest takes a while.
+        trackers: the trackers of a run.
+        common: `TrackerFactory.settings` of all runs, passed in because the digest of the weights takes a while.
     """
     config, pin = trackers.config, trackers.config.used_policy().pin
     own = config.to_dict() | {"kmn_sigma": trackers.used_kmn_sigma(), "pin": pin}
-    del own["policy"]  # each has a folder of its own within
+    del own["policy"]  # each policy has its own subfolder
     settings = {"mnemask": __version__, **benchmark.settings(), **common, **own}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     frames = config.used_budget().frames
@@ -126,9 +126,9 @@ def run_all(
     processes: int,
     on_progress: Callable[[SuiteProgress], None],
 ) -> tuple[Outcome, ...]:
-    """Returns the outcome of each run; what the folder holds is not computed again.
+    """Returns the outcome of each run; results in the folder are not computed again.
 
-    A sequence goes through all runs before the next one begins, so that what slows the machine down slows all runs.
+    Each sequence goes through all runs before the next one begins, so that load on the machine affects all runs alike.
     """
     common_settings = common.settings()
     trackers = {run: trackers_of(run, common) for run in runs}
@@ -155,13 +155,13 @@ def run_all(
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """What an experiment found.
+    """The result of an experiment.
 
     Attributes:
         title: what it shows.
-        rows: of its table; scores are from 0 to 1.
-        notes: what a reader must know before comparing figures.
-        files: tables, pictures, and zips for a benchmark's server.
+        rows: the rows of its table, with scores from 0 to 1.
+        notes: what a reader must know to compare the numbers.
+        files: tables, figures, and zips for a benchmark's server.
     """
 
     title: str
@@ -186,33 +186,34 @@ def run_experiment(
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
 ) -> ExperimentResult:
-    """Returns the findings of an experiment, with tables and pictures in OUT/NAME; earlier results are used again.
+    """Runs an experiment and returns its result, with tables and figures in OUT/NAME; earlier results are reused.
 
-    Runs that several experiments share are in OUT/runs, so give all of them one folder, and use it with one at a time.
-    With several processes, call it from below `if __name__ == "__main__":`.
+    Experiments share their runs in OUT/runs, so give all of them the same folder, but run only one at a time in it.
+    With several processes, call it under `if __name__ == "__main__":`.
 
     Args:
-        experiment: its name, the thesis's number such as "table1" or "fig11", or your own description.
+        experiment: the experiment's name, its number in the thesis, such as "table1" or "fig11", or your own
+            description.
         benchmark: the videos and their rules.
-        out: the folder for all experiments, made if missing.
-        trackers: the network, and the settings that all runs have in common; a run has its own policy, budget, write
-            interval, top k and metric, and its σ of the KMN kernel where it says one. The thesis's runs had none: 0.
-        policies: names of more policies, to be run beside those of the experiment.
+        out: the folder for all experiments, created if missing.
+        trackers: the network and the settings that all runs share; each run has its own policy, budget, write interval,
+            top k and metric, and, if given, σ of the KMN kernel. The thesis used no kernel: 0.
+        policies: names of further policies to add to the experiment's.
         sequences: names of the videos; all by default.
-        processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: called with the progress, at least at the beginning, with each result and at the end.
+        processes: 1 to compute in this process with all its threads, more for as many others with one thread each.
+        on_progress: called with the progress, at least at the start, with each result and at the end.
 
     Raises:
-        MissingExtraError: there are pictures to draw, and matplotlib is not installed.
+        MissingExtraError: a figure is to be drawn, but matplotlib is not installed.
         MnemaskError: an argument cannot be used. Results so far are kept.
     """
     if isinstance(experiment, str):
         experiment = experiment_named(experiment)
     experiment = experiment.with_policies(policies)
     if processes < 1:
-        raise InputError(f"{processes} processes do nothing", "give 1 or more")
+        raise InputError(f"cannot run with {processes} processes", "give 1 or more")
     if experiment.picture is not None:
-        require_matplotlib()  # rather now than after hours of computing
+        require_matplotlib()  # fail now rather than after hours of computing
     opened = tuple(benchmark.open(sequences))
     common = trackers or TrackerFactory()
     network = common.tracker().model
@@ -236,7 +237,7 @@ def run_experiment(
 
 
 def _written(study: Study, folder: Path) -> ExperimentResult:
-    """Returns the findings, once they are in the folder."""
+    """Writes the result to the folder and returns it."""
     rows, notes = study.experiment.table(study), notes_on(study)
     pictures = [] if study.experiment.picture is None else study.experiment.picture.draw(study, folder)
     texts = {f"{study.experiment.name}.{suffix}": text_of(rows) for suffix, text_of in FORMATS.items()}
@@ -251,7 +252,7 @@ def _written(study: Study, folder: Path) -> ExperimentResult:
 
 
 def _submissions(study: Study, folder: Path) -> list[Path]:
-    """Returns a zip for each run that was possible, as the benchmark's server takes it."""
+    """Writes a zip for the benchmark's server for each possible run, and returns their paths."""
     names, written = [sequence.name for sequence in study.sequences], []
     for outcome in study.outcomes:
         if outcome.results:

@@ -1,4 +1,4 @@
-"""The figures of the thesis (Pourganjalikhan 2021) that experiments print beside their own, and its misprints."""
+"""The numbers of the thesis (Pourganjalikhan 2021) that experiments print next to their own, and its misprints."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ LFU = Run("LFU (thesis)", "lfu", frames=2)
 SOFTMAX = Run("softmax mass", "attention-mass", frames=2)
 
 WHOLE_SETS = {"davis2016": 20, "davis2017": 30, "youtube-vos": 507}
-"""Sequences of the sets that the thesis measured."""
+"""Number of sequences in each data set of the thesis."""
 
 KEY_DEPTH, SIZE, GPU = 50, 480, "GTX 1070"
 
@@ -60,8 +60,8 @@ TABLE_4: Reference = {
 
 STRATEGY_REMARKS = {
     "": (
-        "The thesis's every-5 figures are those of STCN's published s012 weights, trained with BL30K too, although its "
-        "text describes static images and video only.",
+        "The thesis's every-5 numbers are those of STCN's published s012 weights, which were also trained on BL30K, "
+        "although its text describes only static images and video.",
     ),
     "davis2017": ("The thesis's recalls of LFU on DAVIS-2017 (90.4, 92.9) repeat its first-and-latest row.",),
 }
@@ -69,13 +69,12 @@ INDEX_REMARKS = {
     "davis2017": ("The thesis's softmax row on DAVIS-2017 averages 81.05 (79.9, 82.2), not 83.0 as printed.",),
 }
 CAPACITY_REMARKS = {
-    "": (
-        "The thesis's Fig. 11 is a picture without figures; its text says that 4 frames instead of 2 gain 2 J&F on "
-        "YouTube-VOS.",
-    ),
+    "": ("The thesis's Fig. 11 has no numbers; its text says that 4 frames instead of 2 gain 2 J&F on YouTube-VOS.",),
 }
 PER_OBJECT_REMARKS = {
-    "davis2017": ("The thesis's text counts 59 objects in DAVIS-2017; its Table 7 has 61, which average as Table 1.",),
+    "davis2017": (
+        "The thesis's text counts 59 objects in DAVIS-2017; its Table 7 has 61, with the average of Table 1.",
+    ),
 }
 
 # Tables 8 and 7: LFU at 2 frames; object, J, F.
@@ -113,7 +112,7 @@ def per_object(dataset: str) -> dict[str, tuple[float, float]]:
 
 
 def lfu_over(dataset: str, sequences: Iterable[str]) -> Row | None:
-    """Returns the mean of LFU at 2 frames over the objects of some sequences, None if one is not in the thesis."""
+    """Returns the mean of LFU at 2 frames over the objects of these sequences; None if one is not in the thesis."""
     known = per_object(dataset)
     chosen = []
     for sequence in sequences:

@@ -10,7 +10,7 @@ function element(kind, parent, properties = {}) {
   return made;
 }
 
-// Pictures are decoded when they are first wanted, and drawn when they are there.
+// Pictures are decoded when they are first needed, and drawn once decoded.
 const pictures = new Map();
 function picture(frame) {
   if (!(frame in data.images)) return Promise.resolve(null);
@@ -39,7 +39,7 @@ function context(canvas) {
   return pen;
 }
 
-// A canvas may be asked to draw again before it has its picture; only the last wish counts.
+// A canvas may be asked to draw again before its picture is decoded; only the last request counts.
 const wishes = new WeakMap();
 function paint(canvas, frame, over) {
   wishes.set(canvas, frame);

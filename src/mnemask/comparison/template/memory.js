@@ -48,7 +48,7 @@ function addVoters(parent, click) {
   const voters = element("div", parent, { className: "voters" });
   for (const [frame, cell, weight] of click.from) {
     const figure = element("figure", voters);
-    const canvas = newCanvas(figure, `memory of frame ${frame}`);
+    const canvas = newCanvas(figure, `token from frame ${frame}`);
     const caption = element("figcaption", figure);
     element("div", caption, { textContent: `frame ${frame}` });
     element("div", caption, { textContent: `${Math.round(100 * weight)} %` });
@@ -74,13 +74,13 @@ function addMemory(policy) {
   element("h3", panel, { textContent: policy });
   if (!look) return element("p", panel, { textContent: "Nothing was read from memory here." });
   const click = clickOf(look);
-  element("p", panel, { textContent: `${look.cells.toLocaleString("en")} tokens of ${look.sources.length} frames held after frame ${look.frame}` });
+  element("p", panel, { textContent: `${look.cells.toLocaleString("en")} tokens from ${look.sources.length} frames held after frame ${look.frame}` });
   const tiles = element("div", panel, { className: "tiles" });
   for (const tile of look.tiles) {
     const figure = element("figure", tiles);
     const kept = tile.heat.replaceAll(".", "").length;
     const voters = click ? click.from.filter(([frame]) => frame === tile.frame).map(([, cell]) => cell) : [];
-    const canvas = newCanvas(figure, `what ${policy} remembers of frame ${tile.frame}`);
+    const canvas = newCanvas(figure, `tokens that ${policy} holds from frame ${tile.frame}`);
     element("figcaption", figure, { textContent: `frame ${tile.frame}: ${kept} tokens, top-k count ${tile.topk_count.toLocaleString("en")}${tile.pinned ? `, ${tile.pinned} pinned` : ""}` });
     paint(canvas, tile.frame, (pen) => drawTile(pen, tile, voters));
   }

@@ -35,7 +35,7 @@ function show(next) {
   document.querySelectorAll("[data-chart]").forEach((chart) => markChart(chart, frame));
 }
 
-// The place among the shown frames that is nearest to a frame of the video.
+// The position, among the shown frames, of the one nearest to a frame of the video.
 function nearest(frame) {
   let best = 0;
   data.shown.forEach((other, place) => {
