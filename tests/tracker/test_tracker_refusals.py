@@ -43,7 +43,7 @@ def bad_calls(frames, masks):
         ("mask of channels", picture, {2: mask[None]}, MaskError, r"\(1, 64, 96\)"),
         ("an unknown object gone", picture, {2: None}, ObjectIdError, "object id 2 is not tracked"),
         ("a list", picture, {2: mask.tolist()}, MaskError, "list"),
-        ("a bare mask", picture, mask, MaskError, "does not say which object"),
+        ("a bare mask", picture, mask, MaskError, "without the id"),
         ("a list of masks", picture, [mask], MaskError, "list"),
         ("a small label map", picture, mask[:32].int(), MaskError, r"\(32, 96\).*\(64, 96\)"),
         ("a label map of fractions", picture, mask.float(), MaskError, "float32"),
