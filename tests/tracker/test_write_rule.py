@@ -133,7 +133,7 @@ def test_what_was_written_of_a_removed_object_is_forgotten(lively, clip):
     assert lively.step(clip[0][5]).object_ids == (3,)
 
 
-@pytest.mark.parametrize("malformed", [{}, [[1.0]], [-1.0], [float("nan")], ["1"], 3.0])
+@pytest.mark.parametrize("garbled", [{}, [[1.0]], [-1.0], [float("nan")], ["1"], 3.0])
 def test_garbled_areas_are_refused(garbled):
     assert _areas(None, torch.device("cpu")) is None
     with pytest.raises((ValueError, TypeError)):
