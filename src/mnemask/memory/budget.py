@@ -43,9 +43,7 @@ class Budget:
         kinds = {"frames": (int, float), "tokens": (int,), "bytes": (int, str)}
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, kinds[name]):
-                raise BudgetError(
-                    f"budget of {name} is {value!r}", "give a number, or for bytes a size such as 64MiB"
-                )
+                raise BudgetError(f"budget of {name} is {value!r}", "give a number, or for bytes a size such as 64MiB")
             if not isinstance(value, str) and not 0 < value < UNLIMITED:
                 raise BudgetError(f"budget of {value} {name} is not a positive number", "give 1 or more")
         if isinstance(self.bytes, str):

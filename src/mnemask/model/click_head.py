@@ -44,9 +44,7 @@ class ClickHeadConfig:
     def __post_init__(self) -> None:
         widths = (*self.features, *self.channels)
         if len(self.features) != 3 or len(self.channels) != 4 or any(type(width) is not int for width in widths):
-            raise InputError(
-                f"{self} is not a click head", "give 3 features and 4 channels, in whole numbers"
-            )
+            raise InputError(f"{self} is not a click head", "give 3 features and 4 channels, in whole numbers")
         if not all(1 <= width <= 4096 for width in widths) or self.channels[3] % ATTENTION_HEADS:
             raise InputError(
                 f"{self} is not a click head", f"give widths from 1 to 4096, the last a multiple of {ATTENTION_HEADS}"

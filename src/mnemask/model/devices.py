@@ -53,9 +53,7 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
     wanted = os.environ.get(VARIABLE)
     if wanted:
         if wanted not in PRECISIONS:
-            raise InputError(
-                f"{VARIABLE} is {wanted[:40]!r}", f"set it to one of {', '.join(PRECISIONS)}, or unset it"
-            )
+            raise InputError(f"{VARIABLE} is {wanted[:40]!r}", f"set it to one of {', '.join(PRECISIONS)}, or unset it")
         return PRECISIONS[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -193,6 +191,5 @@ class FiniteCheck:
             if not finite:
                 raise FrameError(
                     f"the network's {what} for frame {self.index} are not finite, so they give no masks",
-                    "use unmodified published weights, and float32 if the precision was lowered "
-                    "(--dtype float32)",
+                    "use unmodified published weights, and float32 if the precision was lowered (--dtype float32)",
                 )
