@@ -113,7 +113,7 @@ class Registry(Generic[T]):
         """Returns the plugin that a text names.
 
         Args:
-            text: a text in the grammar above.
+            text: a text in the grammar of this module.
             own_code: whether code that it names may be imported, because the user who runs the program wrote it.
 
         Raises:

@@ -211,7 +211,7 @@ def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[
     counts = [None if facts["num_tokens"] is None else _count(facts["num_tokens"]) for facts in every]
     total = sum(count or 0 for count in counts)
     if total != (0 if together is None else len(together)):
-        raise ValueError(f"not {counts} tokens"[:120])
+        raise ValueError(f"the numbers of tokens are not {counts}"[:120])
     found: list[Tokens | None] = []
     begin = 0
     for count in counts:

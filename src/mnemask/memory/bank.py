@@ -314,7 +314,7 @@ class MemoryBank:
 
     def _known_grid(self) -> CellGrid:
         if self.grid is None:
-            raise InputError("the memory does not know the size of frames yet", "step a frame, or set memory.grid")
+            raise InputError("the size of frames is not known yet", "step a frame, or set memory.grid")
         return self.grid
 
     def _num_pinned(self, tokens: Tokens) -> int:
