@@ -46,7 +46,7 @@ class MemoryStats:
         buffer_bytes: the most additional bytes that a read needs.
         writes: frames written.
         reads: frames for which the memory was read.
-        evictions: tokens, old or new, that writes did not keep.
+        evictions: tokens, old or new, that writes did not keep, including those merged into others.
     """
 
     tokens: int

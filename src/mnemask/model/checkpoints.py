@@ -257,7 +257,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype,
             save_tensors(partial, state, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"weights cannot be written to {str(path)!r} ({error})", "give a folder that exists"
+            f"weights cannot be written to {str(path)!r} ({error})", "make room or give an existing folder"
         ) from error
 
 
