@@ -286,7 +286,7 @@ def _is_installed(base: type) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """Returns a description of an error in third-party code, with its location in that code."""
+    """Returns a description of an error in code outside this package, with its location there."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     else:

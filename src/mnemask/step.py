@@ -1,4 +1,4 @@
-"""One step of one or several videos: the network processes all of them in one batch."""
+"""One step of one or several videos: what the network computes is batched over all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

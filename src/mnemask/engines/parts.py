@@ -17,7 +17,7 @@ MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 
 
 class SharedWeights(STCN):
-    """An STCN with the weights of another one; a base class that overrides its methods."""
+    """An STCN with the weights of another one; a base class for overriding its methods."""
 
     def __init__(self, model: STCN) -> None:
         super(STCN, self).__init__()

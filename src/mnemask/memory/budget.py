@@ -51,7 +51,7 @@ class Budget:
 
     @property
     def max_bytes(self) -> int | None:
-        """The limit in bytes, None where it is not given in bytes."""
+        """The limit in bytes, None if it is not given in bytes."""
         return parse_bytes(self.bytes) if isinstance(self.bytes, str) else self.bytes
 
     def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int, device: torch.device = CPU) -> int:

@@ -247,7 +247,7 @@ class STCN(nn.Module):
         self.config = config
         # See `checkpoints.fingerprint` and `key_encoder_id`.
         self.content: tuple[dict[Tensor, int], str, str] | None = None
-        self.path: Path | None = None  # the file that it was loaded from, None for packaged weights
+        self.path: Path | None = None  # the file that it was loaded from, unless the weights are packaged
         self.key_encoder = ResNet(config.key_depth)
         features = self.key_encoder.out_channels
         self.key_projection = nn.Conv2d(features[-1], config.key_channels, 3, padding=1)
