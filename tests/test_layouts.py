@@ -60,7 +60,7 @@ def test_arrays_with_channels_last_and_tensors_with_channels_first_are_the_same_
         (lambda x: x / 255, "(255 * x).round()"),
         (lambda x: x.int(), "x as uint8"),
         (lambda x: Image.fromarray(x[0].numpy()), "np.asarray(x.convert"),
-        (lambda x: x.to("meta"), "with its numbers"),
+        (lambda x: x.to("meta"), "with data"),
         (lambda x: x.to_sparse(), "x.to_dense()"),
     ],
 )

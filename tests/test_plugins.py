@@ -104,7 +104,7 @@ def test_a_name_that_means_nothing_is_refused_and_nothing_is_evaluated_or_import
         ("FILE:Newest(size=2)", "scale"),
         ("no_such_module_here:Class", "no_such_module_here"),
         ("no/such/file.py:Class", "no/such/file.py"),
-        ("json:dumps", "no policy"),
+        ("json:dumps", "not a policy"),
         ("BROKEN:Class", "line 2"),
     ],
 )

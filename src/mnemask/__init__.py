@@ -1,15 +1,15 @@
 """Segment and track objects through video of any length in fixed memory.
 
-These are the public names; everything else is imported from its module, and may change from one release to the next.
-Each is imported when it is first used, so that ``mnemask --help`` does not wait for PyTorch.
+This module exports the public names. Everything else is imported from its own module and may change between releases.
+Each name is imported on first use, so that ``mnemask --help`` does not wait for PyTorch.
 """
 
 import logging
 from importlib import import_module
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # a program that asks for no log sees none
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # no output unless the program configures logging
 
-TYPE_CHECKING = False  # known to type checkers; to import typing takes longer than all the rest of this file
+TYPE_CHECKING = False  # type checkers take it as True; importing typing takes longer than the rest of this file
 if TYPE_CHECKING:
     from mnemask.batch import TrackerBatch
     from mnemask.config import TrackerConfig
@@ -103,7 +103,7 @@ _MODULE_OF = {name: f"mnemask.{module}" for module, names in _NAMES_OF_MODULES.i
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used."""
+    """Imports a public name on first use."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_MODULE_OF[name]), name)
@@ -112,5 +112,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Lists the public names, those that are not imported yet too."""
+    """Lists the public names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""`python -m mnemask`, and the command `mnemask`: the same."""
+"""Entry point of `python -m mnemask` and of the command `mnemask`."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from types import FrameType
 
 def main() -> None:
     """Runs the command line."""
-    # A Ctrl-C while the rest is imported; `mnemask.cli.app` takes over from here.
+    # Handles Ctrl-C during the imports; `mnemask.cli.app` takes over after them.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     from mnemask.cli import main as run

@@ -1,4 +1,4 @@
-"""Several videos at a time: each has its own tracker, and all their frames go through the network together."""
+"""Tracks several videos at once: each has its own tracker, and their frames are batched in the network."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -11,18 +11,18 @@ from mnemask.types import AnyPicture, Masks, Prompts
 
 
 class TrackerBatch:
-    """Steps the trackers of several videos together, with the masks that each would give alone.
+    """Steps the trackers of several videos together; each returns the masks that it would return alone.
 
-    The frames go through the key encoder in one forward; decoder and value encoder have one for each number of objects
-    that trackers follow. Each reads its own memory. It is made for GPUs, which a single frame does not fill; on a CPU
-    it gains little (docs/speed.md). Policy, budget, prompts and ids are each tracker's own, which between two steps of
-    the batch may be saved, forked, stepped alone or told to forget an object.
+    The key encoder runs once for all frames; the decoder and the value encoder run once per distinct number of objects.
+    Each tracker reads its own memory. Batching pays off on GPUs, which a single frame does not fill; on a CPU it gains
+    little (docs/speed.md). Each tracker keeps its own policy, budget, prompts and ids. Between two steps of the batch,
+    a tracker may be saved, forked, stepped alone, or have an object removed.
 
     Args:
-        trackers: one for each video, all with the same network.
+        trackers: one per video, all with the same network.
 
     Raises:
-        InputError: if a tracker is given twice, or has another network.
+        InputError: if a tracker is given twice, has a different network, or averages several views (`tta`).
 
     Example:
         >>> import mnemask as mm
@@ -46,49 +46,49 @@ class TrackerBatch:
         return tuple(self._trackers)
 
     def add(self, tracker: Tracker) -> None:
-        """Lets another video join, as the last one.
+        """Adds the tracker of another video at the end.
 
         Raises:
-            InputError: if the tracker is in the batch already, or has another network than those in it.
+            InputError: if the tracker is already in the batch, has a different network, or averages several views.
         """
         if not isinstance(tracker, Tracker):
-            raise InputError(f"a batch is of trackers, not of a {type(tracker).__name__}", "give mm.Tracker(model)")
+            raise InputError(f"expected a Tracker, got a {type(tracker).__name__}", "give mm.Tracker(model)")
         if tracker in self._trackers:
-            raise InputError("this tracker is in the batch already", "give each video a tracker of its own")
+            raise InputError("this tracker is already in the batch", "give each video its own tracker")
         if tracker.others:
             raise InputError(
-                f"this tracker averages the views of tta {tracker.config.tta!r}", "step it alone, or leave out tta"
+                f"a batch cannot step a tracker with tta {tracker.config.tta!r}", "step it alone, or leave out tta"
             )
         if self._trackers and tracker.model is not self._trackers[0].model:
             raise InputError(
-                "this tracker has another network than the batch", "load one model and give it to all of them"
+                "this tracker has another network than the batch", "load one model and share it among all trackers"
             )
         self._trackers.append(tracker)
 
     def remove(self, tracker: Tracker) -> None:
-        """Lets a video leave, such as one that has ended; its tracker stays as it is.
+        """Removes the tracker of a video, such as one that has ended; the tracker itself does not change.
 
         Raises:
             InputError: if the tracker is not in the batch.
         """
         if tracker not in self._trackers:
-            raise InputError("this tracker is not in the batch", "its trackers are in `batch.trackers`")
+            raise InputError("this tracker is not in the batch", "give one of `batch.trackers`")
         self._trackers.remove(tracker)
 
     @isolated_torch_modes()
     def step(self, frames: Sequence[AnyPicture], prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
         """Returns the masks of one frame of each video, in the order of `trackers`.
 
-        Whatever is raised leaves all trackers as they were before; `step_each` goes on without the video whose frame is
-        at fault. Only a trace, which is written at once, may hold a write that was undone.
+        If an error is raised, all trackers keep their previous state; `step_each` instead continues without the video
+        that failed. Only a trace, which is written immediately, may contain a write that was undone.
 
         Args:
-            frames: the next frame of each video. At the size they are processed at, all are equally large.
-            prompts: for each video what `Tracker.step` takes, None for those without.
+            frames: the next frame of each video, all with the same working size (the size they are processed at).
+            prompts: for each video, the prompts that `Tracker.step` takes, or None.
 
         Raises:
-            InputError: if there is not one frame, and one entry of `prompts`, for each tracker.
-            FrameError: if frames are of different sizes, or as for `Tracker.step`, like all others.
+            InputError: if there is not one frame, and one entry of `prompts`, per tracker.
+            FrameError: if working sizes differ, or as for `Tracker.step`. All other errors are those of `Tracker.step`.
         """
         given = self._one_for_each(frames, prompts)
         return step_together(self._trackers, frames, given) if self._trackers else []
@@ -97,18 +97,18 @@ class TrackerBatch:
     def step_each(
         self, frames: Sequence[AnyPicture | None], prompts: Sequence[Prompts | None] | None = None
     ) -> list[Masks | MnemaskError | None]:
-        """Returns for each video its masks, the error that stopped it alone, or None where there was no frame.
+        """Returns, for each video, its masks, the error that its step raised, or None if it had no frame.
 
-        For cameras, of which one skips a frame, sends a broken one or fails while the others go on. A video that has no
-        frame or fails stays as it was, and takes the next frame as if nothing had been; its prompts are not remembered,
-        so give them again. Frames may be of different sizes: those that are processed at one size go together.
+        This is for cameras: one may skip a frame, send a broken one or fail while the others continue. A video without
+        a frame, or whose step fails, keeps its state and continues with its next frame; its prompts are discarded, so
+        give them again. Frames may differ in size: those with the same working size are batched.
 
         Args:
-            frames: the next frame of each video, None for those that have none this time.
-            prompts: for each video what `Tracker.step` takes, None for those without.
+            frames: the next frame of each video, or None for a video without one this time.
+            prompts: for each video, the prompts that `Tracker.step` takes, or None.
 
         Raises:
-            InputError: if there is not one entry of frames, and one of prompts, for each tracker.
+            InputError: if there is not one entry of `frames`, and one of `prompts`, per tracker.
 
         Example:
             >>> import mnemask as mm
@@ -131,13 +131,13 @@ class TrackerBatch:
     def _one_for_each(
         self, frames: Sequence[AnyPicture | None], prompts: Sequence[Prompts | None] | None
     ) -> Sequence[Prompts | None]:
-        """Returns the prompts of each video; raises InputError unless there is one entry of each for each tracker."""
+        """Returns the prompts of each video; raises InputError unless each tracker has an entry in both arguments."""
         prompts = [None] * len(frames) if prompts is None else prompts
         if not len(frames) == len(prompts) == len(self._trackers):
             raise InputError(
                 f"there are {len(frames)} frames and {len(prompts)} entries of prompts for {len(self._trackers)} "
                 "trackers",
-                "give one of each for each tracker",
+                "give one of each per tracker",
             )
         return prompts
 
@@ -147,10 +147,10 @@ def _step_each(
     pictures: Sequence[AnyPicture],
     prompts: Sequence[Prompts | None],
 ) -> list[Masks | MnemaskError]:
-    """Returns for each video the masks of its frame, or the error that `Tracker.step` would raise for it alone.
+    """Returns, for each video, the masks of its frame, or the error that `Tracker.step` would raise for it alone.
 
-    What is wrong with one frame or prompt is found before anything is computed; the others go together, those that are
-    processed at one size. Where they fail together, each is taken on its own.
+    Invalid frames and prompts are found before anything is computed; the other frames are batched by working size. If
+    a batch fails, its steps are taken one by one.
     """
     found: dict[int, Masks | MnemaskError] = {}
     sizes: dict[tuple[int, int], list[int]] = {}

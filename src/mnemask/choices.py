@@ -1,8 +1,8 @@
-"""The names that the command line offers, known before what they name, and PyTorch with it, is imported."""
+"""The names that the command line offers, available without importing PyTorch or the objects that they name."""
 
 from typing import Final
 
-# The keys of POLICIES, ENGINES, MASK_FORMATS (which are masks, then videos, then the table) and EXPORT_FORMATS;
+# The keys of POLICIES, ENGINES, MASK_FORMATS (mask formats, then video formats, then "table") and EXPORT_FORMATS;
 # tests/test_choices.py compares them.
 POLICY_NAMES: Final = (
     "diverse",

@@ -1,7 +1,7 @@
-"""How a video is tracked: the one value that a tracker, its saved state, the command line and reports share.
+"""Tracking settings: the one value shared by a tracker, its saved state, the command line and reports.
 
-With `tta` a video is followed in several views at once and the probabilities are averaged, as STCN, XMem and Cutie are
-evaluated with flips and at several sizes; each view has a memory of its own.
+With `tta`, a video is tracked in several views at once and their probabilities are averaged, as in the flip and
+multi-scale evaluations of STCN, XMem and Cutie; each view has its own memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,44 +20,46 @@ from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.model.stcn import STRIDE
 from mnemask.types import Frame, Masks
 
-SCALES = (0.8, 1.25)  # that tta calls "scales"
+SCALES = (0.8, 1.25)  # added by tta "scales"
 LEAST_SCALE, MOST_SCALE = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerConfig:
-    """What a tracker remembers, how it reads that, and at which size frames are processed.
+    """What a tracker keeps in memory, how it reads the memory, and the size at which frames are processed.
 
-    A value: it is validated when it is made, compares by content, and can be sent to other processes. None stands for
-    what the policy or the network prefers; `Tracker.config` has the values that are used.
+    An immutable value: validated on construction, compared by content, and picklable. None stands for the default of
+    the policy or the network; `Tracker.config` holds the values in use.
 
     Args:
-        policy: what is kept in memory: a `Policy`, or its name in `POLICIES`.
-        budget: how much is kept; None for the policy's own (2 frames' worth of tokens, for most).
-        write_every: the write interval in frames, 1 or more; None for the policy's own (5, for most). A number is kept
-            to: with it, `write_on_growth` is 0 unless it is given too.
-        write_on_growth: a frame is written before the interval is over, from the second on, as soon as an object is
-            larger by more than this part than in any frame written so far (a cell of 16×16 pixels more in both areas),
-            such as 0.25; below 1. 0 disables it; None for the policy's own (0.25 of `diverse`, 0 of others).
-        write_above_certainty: a frame without given masks is written only if the mean probability of the pixels in its
-            masks is at least this, such as 0.9; the write waits for one that is. Below 1; 0 disables it.
-        top_k: tokens that each query cell reads, 1 or more (20 in STCN).
-        metric: the affinity of a query and a memory key: "l2" (negative squared distance, for which the shipped weights
+        policy: the memory policy: a `Policy`, or its name in `POLICIES`.
+        budget: how much is kept in memory; None for the policy's default (as many tokens as 2 frames have, for most).
+        write_every: the write interval in frames, 1 or more; None for the policy's default (5 for most). If it is
+            given, the interval is fixed: `write_on_growth` is then 0 unless it is given too.
+        write_on_growth: writes a frame before the interval is over, but no sooner than 2 frames after the last write,
+            once an object's area exceeds its largest area in any written frame by more than this fraction, such as
+            0.25; below 1. One cell of 16×16 pixels is added to both areas. 0 disables it; None for the policy's default
+            (0.25 for `diverse`, 0 for the others).
+        write_above_certainty: the mean probability of the pixels in a frame's masks that a frame without given masks
+            must reach to be written, such as 0.9; a write that is due waits for such a frame. Below 1; 0 disables it.
+        top_k: the number of tokens that each query cell reads, 1 or more (20 in STCN).
+        metric: the affinity of query and memory keys: "l2" (negative squared distance, for which the shipped weights
             are trained), "dot" or "cosine".
         kmn_sigma: σ of the KMN kernel as a fraction of the frame's short side, 0.01 or more; 0 disables it, as in STCN;
-            None is the network's own (0.2 for `compact`). See docs/kmn-kernel.md.
-        stride8_weight: weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
-            (off) to about 8. It helps to separate objects that look alike, at 128 bytes a token (docs/multi-scale.md).
-        keep_corrections: True makes every correction a permanent memory (as in XMem++); by default the next correction
-            of an object takes the place of the one before, and all are given up where the budget cannot hold them.
-        tta: views of each frame of which the probabilities are averaged: "flip" (mirrored too), "scales" (0.8 and 1.25
-            times as large too), factors such as "1.5", or several after commas. Each view has a memory of its own with
-            the whole budget, and takes the time of a tracker: "flip" 2 of them, "flip,scales" 6. "" for none.
-        short_side: pixels of the short side at which frames are processed, 16 or more; masks have the size of the
-            frame all the same. None processes frames as they are.
+            None for the network's default (0.2 for `compact`). See docs/kmn-kernel.md.
+        stride8_weight: the weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
+            (off) to about 8. It helps separate objects that look alike, at 128 bytes per token (docs/multi-scale.md).
+        keep_corrections: True pins every correction permanently (as in XMem++). By default, the next correction of an
+            object unpins the one before it, and all are unpinned if the budget cannot hold them.
+        tta: further views of each frame whose probabilities are averaged with its own: "flip" (mirrored), "scales"
+            (0.8 and 1.25 times the size), factors such as "1.5", or several of these separated by commas. Each view
+            has its own memory with the full budget and takes the time of one tracker: "flip" takes that of 2,
+            "flip,scales" of 6. "" for none.
+        short_side: the length of the short side, in pixels, at which frames are processed, 16 or more; masks always
+            have the size of the frame. None processes frames at their own size.
 
     Raises:
-        InputError: for an unknown or impossible value.
+        InputError: if a value is unknown or out of range.
 
     Example:
         >>> config = TrackerConfig(policy="lfu", budget=Budget(frames=4))
@@ -100,7 +102,7 @@ class TrackerConfig:
         if not _is_number(self.stride8_weight) or not 0 <= self.stride8_weight <= 1000:
             raise InputError(
                 f"stride8_weight is {self.stride8_weight!r}",
-                "give a number from 0, which disables it, to about 8, at most 1000",
+                "give a number from 0 (off) to about 8, at most 1000",
             )
         if not isinstance(self.keep_corrections, bool):
             raise InputError(f"keep_corrections is {self.keep_corrections!r}", "give True or False")
@@ -111,7 +113,7 @@ class TrackerConfig:
         self.views()
 
     def used_policy(self) -> Policy:
-        """Returns the policy itself, with this write interval and what makes it shorter."""
+        """Returns the policy with this config's `write_every` and `write_on_growth`."""
         policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
         changes: dict[str, Any] = {}
         if self.write_every is not None:
@@ -124,18 +126,18 @@ class TrackerConfig:
         return used
 
     def views(self) -> "tuple[View, ...]":
-        """Returns how frames are seen: as they are, and in what `tta` adds."""
+        """Returns the views of each frame: the frame itself, and those that `tta` adds."""
         return views_of(self.tta, self.short_side)
 
     def used_budget(self) -> Budget:
-        """Returns the budget, or the policy's own where there is none."""
+        """Returns the budget, or the policy's default if none is given."""
         return self.budget or Budget(frames=self.used_policy().default_frames)
 
     def filled(self, kmn_sigma: int | float) -> "TrackerConfig":
-        """Returns the config in which nothing is left to the policy or to the network.
+        """Returns the config with the defaults of the policy and the network filled in.
 
         Args:
-            kmn_sigma: the network's own (`STCN.kmn_sigma`).
+            kmn_sigma: the network's default (`STCN.kmn_sigma`).
         """
         policy = self.used_policy()
         return replace(
@@ -147,10 +149,10 @@ class TrackerConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values that JSON holds; a policy of the package goes by its name."""
+        """Returns the config as values that JSON can hold; a built-in policy is given by its name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
-        # By name only what that name always means.
+        # Only the names of built-in policies always mean the same policy.
         names = [name for name in POLICY_NAMES if POLICIES[name] == policy]
         return values | {
             "policy": names[0] if names else saved_policy(policy),
@@ -159,15 +161,15 @@ class TrackerConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], policy: Policy | None = None) -> "TrackerConfig":
-        """Returns the config that `to_dict` made these values of.
+        """Returns the config that `to_dict` has converted to these values.
 
         Args:
-            values: what `to_dict` returned, as JSON gives it back.
-            policy: takes the place of the saved one; needed where that is not among `POLICIES`.
+            values: the result of `to_dict`, which may have been saved as JSON.
+            policy: replaces the saved policy; required if that is not in `POLICIES`.
 
         Raises:
-            CheckpointError: if the policy is not among `POLICIES`, or the values are not those of a config.
-            InputError: if a value is unknown or impossible.
+            CheckpointError: if the policy is not in `POLICIES`, or the values are not those of a config.
+            InputError: if a value is unknown or out of range.
         """
         try:
             saved = {**values}
@@ -178,7 +180,7 @@ class TrackerConfig:
             return cls(**saved)
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"the settings of the tracker are garbled ({type(error).__name__} {error})"[:200], "write them again"
+                f"the tracker's settings are malformed ({type(error).__name__} {error})"[:200], "save them again"
             ) from error
 
 
@@ -187,18 +189,18 @@ def _is_number(value: object) -> bool:
 
 
 def _check_whole(name: str, value: object, least: int, such_as: str) -> None:
-    """Raises InputError unless a setting is a whole number from `least` on."""
+    """Raises InputError unless a setting is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}", f"give a whole number from {least}, {such_as}")
+        raise InputError(f"{name} is {value!r}", f"give a whole number of at least {least}, {such_as}")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a tracker sees each frame.
+    """One view of each frame.
 
     Attributes:
-        flipped: whether left and right are exchanged.
-        scale: by which the size is multiplied at which frames are processed.
+        flipped: whether the frame is mirrored horizontally.
+        scale: the factor applied to the size at which frames are processed.
     """
 
     flipped: bool = False
@@ -209,24 +211,24 @@ class View:
         return None if short_side is None else round(short_side * self.scale)
 
     def frame(self, frame: Frame) -> Frame:
-        """Returns the frame as this view shows it."""
+        """Returns the frame in this view."""
         return replace(frame, image=frame.image.flip(-1)) if self.flipped else frame
 
     def prompts(self, given: Mapping[int, Bool[Tensor, "H W"]]) -> Mapping[int, Bool[Tensor, "H W"]]:
-        """Returns given masks as this view shows them."""
+        """Returns the given masks in this view."""
         return {object_id: mask.flip(-1) for object_id, mask in given.items()} if self.flipped else given
 
 
 def views_of(tta: str, short_side: int | None = 480) -> tuple[View, ...]:
-    """Returns the views that a text such as "flip,1.25" names, beginning with the frames as they are.
+    """Returns the views that a string such as "flip,1.25" names; the first is the unchanged frame.
 
     Args:
-        tta: "flip" (mirrored too), "scales" (0.8 and 1.25 times as large too) and factors from 0.5 to 2, after commas;
-            with "flip" each size is mirrored too. "" for none.
-        short_side: at which frames are processed; None, for as they are, has no other size.
+        tta: "flip" (mirrored), "scales" (0.8 and 1.25 times the size) and factors from 0.5 to 2, separated by commas;
+            "flip" adds a mirrored view of every size. "" for none.
+        short_side: the short side at which frames are processed; with None, their own size, there are no other sizes.
 
     Raises:
-        InputError: there are no such views.
+        InputError: if a view is unknown, or another size is given without a `short_side`.
     """
     words = [word.strip() for word in tta.split(",")] if tta else []
     scales = [1.0]
@@ -237,7 +239,7 @@ def views_of(tta: str, short_side: int | None = 480) -> tuple[View, ...]:
             scales.append(_factor(word, tta))
     scales = list(dict.fromkeys(scales))
     if short_side is None and len(scales) > 1:
-        raise InputError(f"tta is {tta!r} and frames are processed as they are", "give a short_side (--size)")
+        raise InputError(f"tta {tta!r} scales frames, which needs a short_side", "give a short_side (--size)")
     sides = (False, True) if "flip" in words else (False,)
     return tuple(View(flipped, scale) for scale in scales for flipped in sides)
 
@@ -249,12 +251,13 @@ def _factor(word: str, tta: str) -> float:
         scale = 0.0
     if not LEAST_SCALE <= scale <= MOST_SCALE:
         raise InputError(
-            f"tta is {tta[:40]!r}", f"give flip, scales or factors from {LEAST_SCALE} to {MOST_SCALE}, after commas"
+            f"tta is {tta[:40]!r}",
+            f"give flip, scales or factors from {LEAST_SCALE} to {MOST_SCALE}, separated by commas",
         )
     return scale
 
 
 def mean_of(views: Sequence[View], answers: Sequence[Masks]) -> Float[Tensor, "K1 H W"]:
-    """Returns the mean of the probabilities that each view gives, for the frame as it is."""
+    """Returns the mean of the views' probabilities, for the unmirrored frame."""
     both = zip(views, answers, strict=True)
     return torch.stack([answer.probs.flip(-1) if view.flipped else answer.probs for view, answer in both]).mean(0)

@@ -1,4 +1,4 @@
-"""The whole pipeline on a video that is drawn with exact masks: written, read, segmented, scored and shown."""
+"""The whole pipeline on a generated video with exact masks: writes, reads, segments, scores and displays it."""
 
 import io
 from collections.abc import Callable
@@ -32,16 +32,16 @@ def run_demo(
 ) -> tuple[RunProgress, Report]:
     """Runs the demo; returns its progress and the score.
 
-    Leaves `clip.mp4` and `first.png`, as a user would have them, `masks/`, `overlay.mp4`, `contact-sheet.png` and
-    `score.json` in `out`.
+    Writes to `out` the files that a user would supply, `clip.mp4` and `first.png`, and the results: `masks/`,
+    `overlay.mp4`, `contact-sheet.png` and `score.json`.
 
     Args:
-        tracker: a new one.
-        out: the folder, made if missing; an earlier demo in it is replaced, and nothing else.
-        video: the clip, with the true masks that it knows.
-        on_frame: is called after each frame that was segmented.
+        tracker: a new tracker.
+        out: the output folder, created if missing; only the files of an earlier demo in it are replaced.
+        video: the clip with its true masks.
+        on_frame: called after each frame that was segmented.
     """
-    written = Written(out, ".mnemask-demo")  # beside the index of the run, which removes what that lists
+    written = Written(out, ".mnemask-demo")  # not in the index of the segmentation, which removes the files it lists
     written.refuse_foreign(*(out / name for name in FILES))
     written.remove_all()
     write_clip(video, make_folder(out) / "clip.mp4", out / "first.png", written)
@@ -74,9 +74,9 @@ def run_demo(
 
 
 def write_clip(video: DrawnVideo, clip: Path, first: Path, written: Written) -> None:
-    """Writes a drawn video as a video file, and the masks of its first frame as an indexed PNG."""
+    """Writes a generated video as a video file, and the masks of its first frame as an indexed PNG."""
     nothing = torch.zeros(video.size, dtype=torch.int32)
-    with MaskWriter(clip, "overlay", written=written) as writer:  # an overlay of no object is the video itself
+    with MaskWriter(clip, "overlay", written=written) as writer:  # an overlay without objects is the video itself
         for frame, _ in video:
             background = torch.ones(1, *video.size)
             writer.write(Masks(nothing, background, object_ids=(), index=frame.index, name=frame.name), frame)

@@ -1,39 +1,39 @@
-"""Everything that mnemask raises because of what it was given.
+"""The errors that mnemask raises for input that it cannot use.
 
 ::
 
     MnemaskError
-    ├── InputError (ValueError)       what was given cannot be used
+    ├── InputError (ValueError)       unusable input
     │   ├── FrameError                a frame or a video: unreadable, truncated, of another size
     │   ├── MaskError                 a mask, box or other prompt
-    │   ├── ObjectIdError             an object id that is unknown or impossible
-    │   ├── PolicyError               a memory policy of one's own that fails or breaks its contract
+    │   ├── ObjectIdError             an object id that is unknown or out of range
+    │   ├── PolicyError               a custom memory policy that fails or breaks its contract
     │   ├── CheckpointError           weights or a saved memory bank: foreign, damaged or hostile
     │   └── OutputError               a place that cannot be written to
-    ├── BudgetError (ValueError)      a memory budget that cannot hold what it must
+    ├── BudgetError (ValueError)      a memory budget that is invalid or too small
     └── MissingExtraError (ImportError)  an optional dependency that is not installed
 
-Each message is one sentence that names the value, what was expected and the way out. The command line prints it and
-exits with 2. A failed ``assert`` is a bug in mnemask, never the caller's doing.
+Each message is one sentence that names the value, what was expected and a remedy. The command line prints it and exits
+with status 2. A failed ``assert`` is a bug in mnemask, never the caller's fault.
 """
 
 import collections.abc
 
 
 def listed(names: collections.abc.Iterable[object], most: int = 5, between: str = ", ") -> str:
-    """Returns the first few names as text, and how many more there are: "a, b and 3 more"."""
+    """Returns the first few names, and how many more there are, as text: "a, b and 3 more"."""
     every = [str(name) for name in names]
     return between.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def printable(text: str, length: int) -> str:
-    """Returns text from a file as one line of printable characters, cut to a length."""
+    """Returns text from a file as one line of printable characters, truncated to a length."""
     line = "".join(char if char.isprintable() else "?" for char in text[: length + 1])
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 class MnemaskError(Exception):
-    """Base of every error that a caller can cause.
+    """Base class of all errors that a caller can cause.
 
     Attributes:
         problem: the value that cannot be used, and what was expected.
@@ -49,15 +49,15 @@ class MnemaskError(Exception):
 
 
 class InputError(MnemaskError, ValueError):
-    """What was given cannot be used."""
+    """The input cannot be used."""
 
 
 class FrameError(InputError):
-    """A frame or a video is unreadable, truncated or of another size than the ones before."""
+    """A frame or a video is unreadable or truncated, or its size differs from that of earlier frames."""
 
 
 class MaskError(InputError):
-    """A mask, box or other prompt does not say which pixels are meant."""
+    """A mask, box or other prompt is unreadable, ambiguous or does not fit its frame."""
 
 
 class ObjectIdError(InputError):
@@ -69,7 +69,7 @@ class CheckpointError(InputError):
 
 
 class PolicyError(InputError):
-    """A memory policy of one's own fails, or breaks the contract of policies."""
+    """A custom memory policy fails, or breaks the contract of policies."""
 
 
 class OutputError(InputError):
@@ -77,7 +77,7 @@ class OutputError(InputError):
 
 
 class BudgetError(MnemaskError, ValueError):
-    """A memory budget cannot hold what it must."""
+    """A memory budget is invalid, or too small for what must be kept."""
 
 
 class MissingExtraError(MnemaskError, ImportError):
@@ -88,16 +88,16 @@ def missing_extra(need: str, extra: str) -> MissingExtraError:
     """Returns the error for an extra of mnemask that is not installed.
 
     Args:
-        need: what needs which package, such as "figures need matplotlib".
-        extra: what brings it, such as "figures".
+        need: the feature and the package that it needs, such as "figures need matplotlib".
+        extra: the extra that installs it, such as "figures".
     """
     return MissingExtraError(need, f"run: {install_command(extra)}")
 
 
 def install_command(extra: str) -> str:
-    """Returns the command that installs an extra from where this installation came from, if that is still known.
+    """Returns the command that installs an extra from the source of this installation, if that is still known.
 
-    There is no index to install it from by its name alone.
+    The package is on no index, so that its name alone does not suffice.
     """
     import json
     from importlib.metadata import PackageNotFoundError, distribution

@@ -1,14 +1,14 @@
-"""Things of one's own by name: policies, losses, regularizers and data sets. One grammar and one way in for all.
+"""Custom policies, losses, regularizers and data sets by name, with one grammar and one registry class for all.
 
 ::
 
     NAME                     built in, registered, or an entry point of an installed package
-    PACKAGE.MODULE:CLASS     code that Python finds, or that lies in the current folder
+    PACKAGE.MODULE:CLASS     importable code, or code in the current folder
     FILE.py:CLASS            code in a file
-    …(ARGUMENTS)             any of these with arguments: literals of Python, by position or by name
+    …(ARGUMENTS)             any of these with arguments: Python literals, by position or by name
 
-Arguments are parsed and never evaluated. Code is imported only where the caller says that its user has asked for it
-(`own_code`): what a file, a project or a checkpoint says imports nothing.
+Arguments are parsed and never evaluated. Code is imported only if the caller states that its user has asked for it
+(`own_code`): code that is named in a file, a project or a checkpoint is not imported.
 """
 
 import ast
@@ -44,8 +44,8 @@ class Call:
 
     Attributes:
         target: the name, or code as MODULE:CLASS.
-        args: values by position.
-        kwargs: values by name.
+        args: positional arguments.
+        kwargs: keyword arguments.
     """
 
     target: str
@@ -54,7 +54,7 @@ class Call:
 
     @classmethod
     def parse(cls, text: str) -> "Call":
-        """Returns the parsed text; raises InputError unless it is a name, with literals in parentheses or none.
+        """Returns the parsed text; raises InputError unless it is a name, optionally with literals in parentheses.
 
         Example:
             >>> Call.parse("lfu( write_every = 3 )")
@@ -84,7 +84,7 @@ class Call:
 
 
 def _value(node: ast.expr) -> object:
-    """Returns a literal; a bare word, or one with arguments, is text: true is True, lfu(pin=True) names a policy."""
+    """Returns a literal's value; bare words, except true, false and none, and calls such as lfu(pin=True) are text."""
     if isinstance(node, ast.Name):
         return _WORDS.get(node.id.lower(), node.id)
     if isinstance(node, ast.Call):
@@ -94,13 +94,13 @@ def _value(node: ast.expr) -> object:
 
 @dataclass(slots=True)
 class Registry(Generic[T]):
-    """Things of one kind by name.
+    """The plugins of one kind, by name.
 
     Attributes:
-        kind: what they are called, such as "policy".
-        group: the entry points of installed packages that name more of them.
+        kind: the name of the kind, such as "policy".
+        group: the entry-point group in which installed packages declare more of them.
         known: those that are built in or registered.
-        accepted: returns a thing of one's own once it is known to be of this kind; raises InputError otherwise.
+        accepted: a function of a custom plugin and its label that returns it, or raises InputError if it is not valid.
     """
 
     kind: str
@@ -110,31 +110,31 @@ class Registry(Generic[T]):
     _found: dict[str, T] = field(default_factory=dict)
 
     def named(self, text: str, own_code: bool = False) -> T:
-        """Returns the thing that a text names.
+        """Returns the plugin that a text names.
 
         Args:
-            text: in the grammar above.
-            own_code: whether code that it names may be imported, since the user who wrote it is the one who runs it.
+            text: a text in the grammar of this module.
+            own_code: whether code that it names may be imported, because the user who runs the program wrote it.
 
         Raises:
-            InputError: nothing has that name, its arguments do not fit, or it cannot be imported or used.
+            InputError: if nothing has that name, its arguments do not fit, or it cannot be imported or used.
         """
         if text in self.known:
             return self.known[text]
         call = Call.parse(text)
         label = label_of(call)
         if own_code and ":" in call.target:
-            code_at(call.target)  # says where two files have the same name
+            code_at(call.target)  # raises InputError if another file's module has the same name
         for those in (self.known, self._found):
             if label in those:
                 return those[label]
         thing = self.accepted(self._made(self._target(call, own_code), call, own_code), label)
-        if ":" not in label:  # code of one's own may be edited and imported anew
+        if ":" not in label:  # custom code may be edited and imported again
             self._found[label] = thing
         return thing
 
     def choose(self, text: str) -> str:
-        """Returns the name under which a thing that the user asked for is known from now on, also to those after."""
+        """Registers the plugin that the user asked for, and returns the name under which it is now known."""
         if text not in self.known:
             label = label_of(Call.parse(text))
             self.known[label] = self.named(text, own_code=True)
@@ -142,16 +142,16 @@ class Registry(Generic[T]):
         return text
 
     def register(self, name: str, thing: object) -> None:
-        """Makes a thing known by a name; raises InputError where it cannot be used or the name is taken."""
+        """Registers a plugin under a name; raises InputError if it cannot be used or the name is taken."""
         if not NAME.fullmatch(name):
-            raise InputError(f"{name!r} cannot name a {self.kind}", "use letters, digits, - and _, such as newest")
+            raise InputError(f"{name!r} is not a valid {self.kind} name", "use letters, digits, - and _, as in newest")
         made = self.accepted(self._made(thing, Call(name), False), name)
         if name in self.known and self.known[name] != made:
-            raise InputError(f"there is a {self.kind} {name!r} already", "give yours another name")
+            raise InputError(f"a {self.kind} {name!r} already exists", "choose another name")
         self.known[name] = made
 
     def names(self) -> list[str]:
-        """Returns all names, those of installed packages too, none of which is imported for it."""
+        """Returns all names, including those of installed packages, without importing the packages."""
         known = (name for name in self.known if NAME.fullmatch(name))
         return list(dict.fromkeys([*known, *(each.name for each in entry_points(group=self.group))]))
 
@@ -161,7 +161,7 @@ class Registry(Generic[T]):
         if ":" in call.target:
             if not own_code:
                 raise InputError(
-                    f"{self.kind} {call.target!r} is code, which is imported only from the command line",
+                    f"{self.kind} {call.target!r} is code, which is imported only if the command line names it",
                     f"name it there, or import it and register it (mnemask.plugins, group {self.group})",
                 )
             return code_at(call.target)
@@ -180,7 +180,7 @@ class Registry(Generic[T]):
         raise InputError(f"{self.kind} {call.target!r} is unknown", remedy)
 
     def _made(self, thing: object, call: Call, own_code: bool) -> object:
-        """Returns the thing with the arguments of a call: an instance of a class, a copy, or a partial function."""
+        """Applies a call's arguments: returns an instance of a class, a copy of an instance, or a partial function."""
         if not (inspect.isclass(thing) or call.args or call.kwargs):
             return thing
         maker = type(thing) if is_dataclass(thing) and not inspect.isclass(thing) else thing
@@ -191,7 +191,7 @@ class Registry(Generic[T]):
             bind = signature.bind if inspect.isclass(thing) else signature.bind_partial
             arguments = bind(*call.args, **call.kwargs)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{call}: {error}", f"it is {call.target}{_shown(maker)}") from error
+            raise InputError(f"{call}: {error}", f"call it as {call.target}{_shown(maker)}") from error
         if isinstance(inner := arguments.arguments.get("inner"), str):
             arguments.arguments["inner"] = self.named(inner, own_code)
         try:
@@ -204,31 +204,31 @@ class Registry(Generic[T]):
             raise
         except Exception as error:
             raise InputError(
-                f"{call} cannot be made: {describe_error(error)}", f"it is {call.target}{_shown(maker)}"
+                f"{call} cannot be created: {describe_error(error)}", f"call it as {call.target}{_shown(maker)}"
             ) from error
 
 
 def label_of(call: Call) -> str:
-    """Returns the name of a call in tables and folders: a file goes by its module."""
+    """Returns the name of a call for tables and folders, in which a file is shortened to its module."""
     where, colon, name = call.target.rpartition(":")
     short = f"{Path(where).stem}:{name}" if where.endswith(".py") else f"{where}{colon}{name}"
     return str(replace(call, target=short))
 
 
 def code_at(target: str) -> object:
-    """Returns the class, function or object at MODULE:NAME or FILE.py:NAME, imported.
+    """Imports and returns the class, function or object at MODULE:NAME or FILE.py:NAME.
 
-    The folder of the file, or the current one, is searched last, so that nothing in it hides another module.
+    The folder of the file, or the current folder, is searched last, so that it does not shadow other modules.
 
     Raises:
-        InputError: there is no such module or name, or the module cannot be imported.
+        InputError: if there is no such module or name, or the module cannot be imported.
     """
     where, _, path = target.rpartition(":")
     found: object = _module(where)
     for part in path.split("."):
         if not hasattr(found, part):
             classes = [name for name, value in vars(found).items() if inspect.isclass(value)] if path == part else []
-            has = f"it has {', '.join(classes[-9:])}" if classes else "look at its spelling"
+            has = f"use one of its classes: {', '.join(classes[-9:])}" if classes else "check the spelling"
             raise InputError(f"{where} has no {part!r}", has)
         found = getattr(found, part)
     return found
@@ -240,7 +240,7 @@ def _module(where: str) -> ModuleType:
         raise InputError(f"there is no file {where!r}", EXAMPLE)
     name, folder = (where, Path.cwd()) if file is None else (file.stem, file.resolve().parent)
     if not all(part.isidentifier() for part in name.split(".")):
-        raise InputError(f"{name!r} cannot name a module of Python", EXAMPLE)
+        raise InputError(f"{name!r} is not a valid name of a Python module", EXAMPLE)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     try:
@@ -249,23 +249,23 @@ def _module(where: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise InputError(
                 f"there is no module {error.name!r}",
-                "install it, change to the folder that holds it, or give its file, as in file.py:Class",
+                "install it, change to the folder that contains it, or give its file, as in file.py:Class",
             ) from error
-        raise InputError(f"{where} cannot be imported: {describe_error(error)}", "correct it") from error
+        raise InputError(f"{where} cannot be imported: {describe_error(error)}", "fix the error") from error
     if file is not None and Path(module.__file__ or ".").resolve() != file.resolve():
-        raise InputError(f"another module is called {name!r} too ({module.__file__})", f"rename {where}")
+        raise InputError(f"another module is also named {name!r} ({module.__file__})", f"rename {where}")
     return module
 
 
 def source_digest(thing: object) -> str:
-    """Returns a digest of the source of a function, or of an object's class and its bases; "" where it was typed in."""
+    """Returns a digest of the source of a function, or of an object's class and its bases; "" if there is no source."""
     while isinstance(thing, partial):
         thing = thing.func
     code: Any = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
     return _digest_of_source(code)
 
 
-@cache  # the code that runs is that of the file when it was imported, whatever is edited later
+@cache  # the code that runs is that of the file at its import; later edits do not matter
 def _digest_of_source(code: Any) -> str:
     bases = code.__mro__[1:] if inspect.isclass(code) else ()
     texts = [_source_of(each) for each in (code, *(base for base in bases if not _is_installed(base)))]
@@ -280,13 +280,13 @@ def _source_of(code: Any) -> str:
 
 
 def _is_installed(base: type) -> bool:
-    """Returns whether a class is of Python, of this package or of another installed one."""
+    """Returns whether a class belongs to Python, to this package or to another installed package."""
     file = getattr(sys.modules.get(base.__module__), "__file__", None)
     return file is None or any(place in file for place in _INSTALLED)
 
 
 def describe_error(error: BaseException) -> str:
-    """Returns a description of an error in code of somebody else, with its place there."""
+    """Returns a description of an error in code outside this package, with its location there."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     else:

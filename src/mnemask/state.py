@@ -1,6 +1,6 @@
-"""What a tracker knows apart from its network: a value that can be kept, copied, and written to a file.
+"""The state of a tracker apart from its network: a value that can be kept, copied and written to a file.
 
-Tokens are never changed in place, so that a state costs nothing to take and stays what it was.
+Tokens are never modified in place, so taking a state costs nothing, and it does not change later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,22 +26,22 @@ COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
 
 @dataclass(frozen=True, slots=True)
 class TrackerState:
-    """A tracker between two frames.
+    """The state of a tracker between two frames.
 
     Attributes:
-        model: the network's fingerprint: its weights' content, in whatever precision it computes.
-        precisions: in which the network computed so far, first to last, such as ("float32", "bfloat16") for a tracker
-            that was saved on one machine and went on on another.
-        config: the settings, none of them left to the policy or the network.
-        object_ids: the caller's, by row.
-        steps: frames seen.
+        model: the network's fingerprint: the content of its weights, independent of the precision it computes in.
+        precisions: the precisions in which the network has computed so far, in order, such as ("float32", "bfloat16")
+            for a tracker that was saved on one machine and resumed on another.
+        config: the settings, with the defaults of the policy and the network filled in.
+        object_ids: the caller's object ids, by row.
+        steps: the number of frames processed.
         last_write: the step of the last write.
         size: height and width of the frames, None before the first.
-        frozen: whether the memory is read only.
-        counts: the memory's numbers.
-        tokens: what is remembered.
-        written_area: the largest area of each object in any frame written, in cells, where writes depend on it.
-        others: the trackers of the other views, with `TrackerConfig.tta`.
+        frozen: whether the memory is read-only.
+        counts: the counters of the memory bank, by the names in `COUNTS`.
+        tokens: the tokens in memory, None before the first write.
+        written_area: each object's largest area in any written frame, in cells; None unless writes depend on it.
+        others: the states of the other views' trackers (`TrackerConfig.tta`).
     """
 
     model: str
@@ -58,7 +58,7 @@ class TrackerState:
     others: tuple["TrackerState", ...] = ()
 
     def save(self, path: Path, **more: Any) -> None:
-        """Writes the state, and more facts that JSON holds, to one file: whole or not at all, and durably.
+        """Writes the state, and further facts that JSON can hold, to one file, atomically and durably.
 
         Raises:
             OutputError: if the place cannot be written to.
@@ -68,7 +68,7 @@ class TrackerState:
         save_bank(path, together, {**self._facts(), **more})
 
     def _facts(self) -> dict[str, Any]:
-        """Returns the state as JSON holds it: of the tokens only their number."""
+        """Returns the state as values that JSON can hold; of the tokens, only their number."""
         left_out = ("tokens", "config", "written_area", "others")
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
@@ -85,9 +85,9 @@ class TrackerState:
         """Returns the state that `save` wrote, and all facts in the file.
 
         Args:
-            path: of the file.
-            device: where the tokens go.
-            policy: needed where the saved one is not among `POLICIES`.
+            path: the file.
+            device: the device for the tokens.
+            policy: the policy; required if the saved one is not in `POLICIES`.
 
         Raises:
             CheckpointError: if the file is foreign, damaged, inconsistent or of another version.
@@ -108,7 +108,7 @@ class TrackerState:
         for each in (state, *state.others):
             if each.tokens is not None and each.tokens.num_objects != len(each.object_ids):
                 raise CheckpointError(
-                    f"memory bank {str(path)!r} remembers {each.tokens.num_objects} objects but names "
+                    f"memory bank {str(path)!r} holds tokens of {each.tokens.num_objects} objects but ids of "
                     f"{len(each.object_ids)}",
                     "write it again",
                 )
@@ -118,7 +118,7 @@ class TrackerState:
     def _of(
         cls, facts: Mapping[str, Any], tokens: Tokens | None, device: torch.device, policy: Policy | None
     ) -> "TrackerState":
-        """Returns the state of one view; raises whatever garbled facts lead to."""
+        """Returns the state of one view; malformed facts raise various errors, which `load` handles."""
         state = cls(
             model=str(facts["model"]),
             precisions=tuple(map(_precision, facts["precisions"])),
@@ -136,37 +136,38 @@ class TrackerState:
         return state
 
     def check(self) -> None:
-        """Raises ValueError where what is told here cannot be true of any tracker."""
+        """Raises ValueError for a state that no tracker can have."""
         ids, tokens = self.object_ids, self.tokens
         if len(set(ids)) < len(ids) or (tokens is None and ids):
-            raise ValueError(f"objects {list(ids)[:9]}, {'none' if tokens is None else 'some'} of them remembered")
+            raise ValueError(f"object ids {list(ids)[:9]}, {'none' if tokens is None else 'some'} of them in memory")
         if self.last_write > self.steps or (tokens is not None and self.counts["tokens_per_frame"] < 1):
             raise ValueError(
-                f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
+                f"last write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells per frame"
             )
         if self.written_area is not None and len(self.written_area) != len(ids):
-            raise ValueError(f"{len(self.written_area)} areas of {len(ids)} objects")
+            raise ValueError(f"{len(self.written_area)} areas for {len(ids)} objects")
         self.config.used_policy().check_fields()
 
     def refuse_other_model(self, model: str) -> None:
-        """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""
+        """Raises CheckpointError unless the memory was written with the network of this fingerprint."""
         if self.model != model:
             raise CheckpointError(
-                f"the memories are of another model ({self.model}, this is {model})",
-                "load the model they were written with",
+                f"the memory was written with another model ({self.model}; this one is {model})",
+                "load the model that it was written with",
             )
 
     def refuse_other_affinity(self, config: TrackerConfig) -> None:
-        """Raises InputError unless queries and memories are compared as another tracker compares them."""
+        """Raises InputError unless another tracker, with this config, computes affinities in the same way."""
         for name in ("metric", "stride8_weight", "tta"):
             theirs, ours = getattr(self.config, name), getattr(config, name)
             if theirs != ours:
                 raise InputError(
-                    f"the memories were made for {name} {theirs!r}, this tracker has {ours!r}", "give both the same"
+                    f"the memory was written with {name} {theirs!r}, but this tracker has {ours!r}",
+                    "give both the same value",
                 )
 
     def refuse_unsound(self, model: STCN) -> None:
-        """Raises CheckpointError for tokens that this network cannot have written in frames of this size."""
+        """Raises CheckpointError for tokens that this network cannot have written for frames of this size."""
         if self.tokens is None:
             return
         reason = unsound(
@@ -178,10 +179,10 @@ class TrackerState:
             detail_bytes=stride8_bytes(self.config.stride8_weight),
         )
         if reason:
-            raise CheckpointError(f"the memory bank cannot be followed: it has {reason}", "write it again")
+            raise CheckpointError(f"the memory bank is not valid: it has {reason}", "write it again")
 
     def on(self, device: torch.device, dtype: torch.dtype) -> "TrackerState":
-        """Returns the state for a network on this device and of this precision, to which values are converted."""
+        """Returns the state on the device of a network, with values converted to the network's precision."""
         tokens, area = self.tokens, self.written_area
         if tokens is not None:
             moved = {name: tensor.to(device) for name, tensor in tokens.tensors().items()}
@@ -191,7 +192,7 @@ class TrackerState:
     def in_another_video(self) -> "TrackerState":
         """Returns the state before the first frame of another video.
 
-        Frames and steps of the past become negative: −1 is the last frame of the video that is over.
+        Frame indices and steps of the tokens become negative: frame −1 is the newest one in memory, step −1 the last.
         """
         tokens = self.tokens
         if tokens is not None and len(tokens):
@@ -206,11 +207,11 @@ class TrackerState:
 
 
 def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[Tokens | None]:
-    """Returns the tokens of each view; raises ValueError where they are not as many as the facts say."""
+    """Returns the tokens of each view; raises ValueError if there are not as many as the facts state."""
     counts = [None if facts["num_tokens"] is None else _count(facts["num_tokens"]) for facts in every]
     total = sum(count or 0 for count in counts)
     if total != (0 if together is None else len(together)):
-        raise ValueError(f"{counts} tokens"[:120])
+        raise ValueError(f"the numbers of tokens are not {counts}"[:120])
     found: list[Tokens | None] = []
     begin = 0
     for count in counts:
@@ -220,24 +221,24 @@ def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _count(value: object, least: int = 0) -> int:
-    """Returns a whole number that a video can have of something; raises ValueError for anything else."""
+    """Returns a whole number from `least` to below 2⁵³; raises ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
-        raise ValueError(f"{value!r} instead of a whole number from {least}"[:120])
+        raise ValueError(f"{value!r} is not a whole number of at least {least}"[:120])
     return value
 
 
 def _precision(name: object) -> str:
     """Returns the name of a precision; raises ValueError for anything else."""
     if name not in [str(dtype).removeprefix("torch.") for dtype in VALUE_DTYPES]:
-        raise ValueError(f"precision {name!r}"[:120])
+        raise ValueError(f"unknown precision {name!r}"[:120])
     return str(name)
 
 
 def _areas(saved: Any, device: torch.device) -> Float[Tensor, " K"] | None:
-    """Returns the areas that were saved as numbers; raises ValueError or the like for what are none."""
+    """Returns the areas that were saved as numbers; raises ValueError or TypeError for anything else."""
     if saved is None:
         return None
     areas = torch.tensor(saved, dtype=torch.float32, device=device)
     if areas.ndim != 1 or not bool((areas >= 0).all()) or not bool(areas.isfinite().all()):
-        raise ValueError(f"areas {str(saved)[:60]}")
+        raise ValueError(f"impossible areas {str(saved)[:60]}")
     return areas

@@ -1,4 +1,4 @@
-"""One step of one or of several videos: what the network computes is computed for all of them at once."""
+"""One step of one or several videos: what the network computes is batched over all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +22,7 @@ from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPromp
 if TYPE_CHECKING:
     import mnemask.tracker
 
-SOONEST = 2  # frames from one write to an early one: masks that flicker are not to be written in every frame
+SOONEST = 2  # fewest frames from a write to an early one, so that flickering masks are not written in every frame
 
 
 def step_together(
@@ -30,10 +30,10 @@ def step_together(
     pictures: Sequence[AnyPicture],
     prompts: Sequence[Prompts | None],
 ) -> list[Masks]:
-    """Returns the masks of one frame of each video, all of one network; raises as `Tracker.step` does.
+    """Returns the masks of one frame of each video, all with the same network; raises the errors of `Tracker.step`.
 
-    The frames go through the key encoder in one forward; decoder and value encoder have one for each number of objects
-    that trackers follow. Whatever is raised leaves all trackers as they were.
+    The key encoder runs once for all frames; the decoder and the value encoder run once per distinct number of objects.
+    If an error is raised, all trackers keep their previous state.
     """
     with ExitStack() as turns:
         for tracker in trackers:
@@ -44,7 +44,7 @@ def step_together(
 
 
 def take(steps: Sequence["Step"]) -> list[Masks]:
-    """Returns the masks of steps that are taken together, or leaves all trackers as they were."""
+    """Takes steps together and returns their masks; if an error is raised, all trackers keep their previous state."""
     num_objects = sum(len({*step.tracker.object_ids, *step.given}) for step in steps)
     with out_of_memory_named(steps[0].frame.size, num_objects), ExitStack() as stack:
         for step in steps:
@@ -75,14 +75,14 @@ def _follow(steps: Sequence["Step"]) -> list[Masks]:
 
 @dataclass(slots=True)
 class Step:
-    """What one video brings to a step.
+    """One video's part of a step.
 
     Attributes:
-        tracker: of the video.
+        tracker: the video's tracker.
         frame: the next frame.
-        given: the masks that are known in it, by object id.
-        gone: the ids of objects that are to be forgotten first.
-        check: whether the network's numbers for the frame are finite, once they are computed.
+        given: the masks given for it, by object id.
+        gone: the ids of objects to remove first.
+        check: whether the network's outputs for the frame are finite; None until they are computed.
     """
 
     tracker: "mnemask.tracker.Tracker"
@@ -93,11 +93,11 @@ class Step:
 
     @classmethod
     def accept(cls, tracker: "mnemask.tracker.Tracker", picture: Picture, prompts: Prompts | None) -> "Step":
-        """Returns the step for what a caller gives; raises what is wrong with it."""
+        """Returns the step for a caller's frame and prompts; raises an error if they are not valid."""
         frame = Frame.from_picture(picture, tracker.steps)
         if tracker.size not in (None, frame.size):
             raise FrameError(
-                f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(tracker.size)}",
+                f"frame {frame.index} has {describe(frame.size)} but earlier frames have {describe(tracker.size)}",
                 "resize it, or start a new tracker",
             )
         preprocess.refuse_too_long(frame.size, tracker.short_side, f"frame {frame.index}")
@@ -107,14 +107,14 @@ class Step:
         return cls(tracker, frame, given, gone)
 
     def image(self) -> Float[Tensor, "1 3 Hp Wp"]:
-        """Returns the network's input; the frame travels to the device as bytes."""
+        """Returns the network's input; the frame is uploaded to the device as uint8."""
         model = self.tracker.model
         pixels = upload(self.frame.image, model.device).float()
         image = preprocess.normalize(preprocess.resize(pixels, self.working_size()))
         return preprocess.pad(image)[None].to(model.dtype, memory_format=torch.channels_last)
 
     def read(self, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
-        """Returns the memory's readout for each tracked object, None where there is none."""
+        """Returns the memory's readout for each tracked object, None if there are no objects."""
         memory = self.tracker.memory
         memory.grid = CellGrid(self.frame.size, self.tracker.short_side)
         if not len(self.tracker.objects):
@@ -126,7 +126,7 @@ class Step:
     def compete(
         self, image: Float[Tensor, "1 3 Hp Wp"], features: KeyFeatures, logits: Float[Tensor, "K Hp Wp"] | None
     ) -> Float[Tensor, "K1 Hp Wp"]:
-        """Returns the probabilities of the background and of each object, the given masks in place."""
+        """Returns the probabilities of the background and of each object, with the given masks inserted."""
         alone = image.new_zeros((0, *image.shape[2:]), dtype=torch.float32) if logits is None else logits.sigmoid()
         self.check = FiniteCheck(self.frame.index, keys=features.key, masks=alone)
         if not self.check.deferred:
@@ -134,7 +134,7 @@ class Step:
         return soft_aggregate(self._merge(alone) if self.given else alone)
 
     def is_due(self, probs: Float[Tensor, "K1 Hp Wp"]) -> bool:
-        """Whether the frame is to be written to memory: masks were given, or `write_is_due` says so."""
+        """Returns whether the frame is to be written to memory: if masks were given, or by `write_is_due`."""
         tracker = self.tracker
         if tracker.memory.frozen or not (self.given or len(tracker.objects)):
             return False
@@ -144,7 +144,7 @@ class Step:
     def finish(
         self, features: KeyFeatures, probs: Float[Tensor, "K1 Hp Wp"], value: Float[Tensor, "K Cv h w"] | None
     ) -> Masks:
-        """Returns the masks, once the frame is written to memory where it has a value."""
+        """Writes the frame to memory if it has a value, and returns the masks."""
         tracker, check = self.tracker, self.check
         assert check is not None, "probabilities come before the answer"
         if value is not None:
@@ -165,7 +165,7 @@ class Step:
         return preprocess.working_size(self.frame.size, self.tracker.short_side)
 
     def _merge(self, probs: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, "K2 Hp Wp"]:
-        """Returns the probabilities with the given masks in place; the other objects give way to them."""
+        """Returns the probabilities with the given masks inserted; all other objects are 0 there."""
         objects = self.tracker.objects
         for object_id in self.given:
             if object_id not in objects:
@@ -192,9 +192,9 @@ class Step:
         )
 
     def _pins(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "K h w"]:
-        """Returns the cells never to be evicted: the first annotated frame, later only the annotated objects and a rim.
+        """Returns the cells to pin: of the first annotated frame those of the policy, later the objects and a rim.
 
-        The background around a late object is already known from the first frame, and room is scarce.
+        The background around a late object is already known from the first frame, and the budget is tight.
         """
         memory, policy = self.tracker.memory, self.tracker.policy
         pins = torch.zeros_like(mask_fraction, dtype=torch.bool)
@@ -216,7 +216,7 @@ class Step:
 
 
 def labels_of(probs: Float[Tensor, "K1 H W"], object_ids: Sequence[int], given: ValidPrompts) -> Int32[Tensor, "H W"]:
-    """Returns the id of the most probable class at each pixel; given masks are as they were given."""
+    """Returns the id of the most probable class at each pixel; given masks are kept exactly."""
     labels = most_probable(probs, (0, *object_ids))
     for object_id, mask in given.items():
         labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
@@ -231,15 +231,15 @@ def write_is_due(
 ) -> bool:
     """Returns whether a frame without given masks is to be written.
 
-    It is where the write interval is over, or an object has grown by more than `write_on_growth`, unless the
-    masks are less certain than `write_above_certainty`; then the first frame is written whose masks are. Where either
-    is on, the host waits for a GPU.
+    It is if the write interval is over, or an object has grown by more than `write_on_growth`. If the masks are less
+    certain than `write_above_certainty`, the write waits for a frame whose masks are not. If either setting is on, the
+    host waits for a GPU.
 
     Args:
-        config: in which nothing is left to the policy.
-        since: frames from the last write to this one.
-        probs: of the background and of each object.
-        written_area: the largest area of each object in frames written, from `areas`; None where it is not known.
+        config: the config, with the policy's defaults filled in.
+        since: the number of frames from the last write to this one.
+        probs: the probabilities of the background and of each object.
+        written_area: the largest area of each object in any written frame, from `areas`; None if unknown.
     """
     assert config.write_every is not None, "a tracker's config is filled"
     due = since >= config.write_every
@@ -256,20 +256,20 @@ def areas(masks: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, " K"]:
 
 
 def largest_areas(now: Float[Tensor, " K"], before: Float[Tensor, " L"] | None) -> Float[Tensor, " K"]:
-    """Returns the larger area of each object; L is K or, where objects are new, which come last, less."""
+    """Returns the larger of both areas of each object; L is less than K if there are new objects, which come last."""
     return now if before is None else torch.maximum(now, F.pad(before, (0, len(now) - len(before))))
 
 
 def growth(now: Float[Tensor, " K"], before: Float[Tensor, " K"]) -> Float[Tensor, ""]:
-    """Returns by how much of its area before an object has grown: that of the one that grew most, -1 or more.
+    """Returns the relative growth of the object that grew most, -1 or more.
 
-    Both areas count one more cell, so that specks do not grow.
+    One cell is added to both areas, so that specks do not count as growth.
     """
     return ((now + 1) / (before + 1) - 1).amax()
 
 
 def certainty(probs: Float[Tensor, "K1 Hp Wp"]) -> Float[Tensor, ""]:
-    """Returns the mean probability of the pixels in masks, each of its own object, from 0 to 1; 0 without a mask."""
+    """Returns the mean, over all pixels in masks, of the probability of the pixel's object, 0 to 1; 0 without masks."""
     best = probs[1:].amax(0)
     shown = best > probs[0]
     return (best * shown).sum() / shown.sum().clamp_min(1)
@@ -277,8 +277,8 @@ def certainty(probs: Float[Tensor, "K1 Hp Wp"]) -> Float[Tensor, ""]:
 
 @contextmanager
 def undone_on_failure(tracker: "mnemask.tracker.Tracker") -> Iterator[None]:
-    """Within it, whatever is raised leaves a tracker as it was before, apart from what it read last."""
-    tracker.memory.last_read = None  # so that two are not held at a time
+    """Restores a tracker's state, except its last read, if the body of the `with` statement raises."""
+    tracker.memory.last_read = None  # so that no two are held at once
     before = tracker.snapshot()
     try:
         yield
@@ -289,7 +289,7 @@ def undone_on_failure(tracker: "mnemask.tracker.Tracker") -> Iterator[None]:
 
 
 def _joined(images: Sequence[tuple[Frame, Float[Tensor, "1 3 _ _"]]]) -> Float[Tensor, "B 3 H W"]:
-    """Returns the images of all frames as one tensor; raises FrameError where one is of another size."""
+    """Returns the images of all frames as one tensor; raises FrameError if their sizes differ."""
     first, expected = images[0]
     if len(images) == 1:
         return expected
@@ -297,7 +297,7 @@ def _joined(images: Sequence[tuple[Frame, Float[Tensor, "1 3 _ _"]]]) -> Float[T
         if image.shape != expected.shape:
             raise FrameError(
                 f"frame {frame.index} of video {number} has {describe(frame.size)} and that of video 0 has "
-                f"{describe(first.size)}: they are not processed at one size",
+                f"{describe(first.size)}: their working sizes differ",
                 "step them in two batches, or resize one",
             )
     return torch.cat([image for _, image in images])
@@ -307,11 +307,11 @@ def _by_number(
     planes: Sequence[Float[Tensor, "_ ..."] | None],
     compute: Callable[[list[int], Float[Tensor, "B K ..."]], Float[Tensor, "B K ..."]],
 ) -> list[Tensor | None]:
-    """Returns a function of each video's planes, [K ...], computed together where they have as many; None of None.
+    """Applies a function to each video's planes [K ...], batching videos with the same K; None stays None.
 
     Args:
-        planes: of each video.
-        compute: takes the numbers of some videos and their planes.
+        planes: the planes of each video.
+        compute: the function, of the indices of some videos and their stacked planes.
     """
     found: list[Tensor | None] = [None] * len(planes)
     there = {number: each for number, each in enumerate(planes) if each is not None}
@@ -324,14 +324,14 @@ def _by_number(
 
 
 def _chosen(features: KeyFeatures, which: list[int]) -> KeyFeatures:
-    """Returns the features of some images; of all of them without looking at each."""
+    """Returns the features of some images of a batch; all of them are returned as they are."""
     if len(which) == len(features.key):
         return features
     return KeyFeatures(*(_picked(each, which) for each in features))
 
 
 def _picked(images: Float[Tensor, "B ..."], which: list[int]) -> Float[Tensor, "C ..."]:
-    """Returns some of a batch; one of it or all of it without a copy."""
+    """Returns some images of a batch; a single one or all of them are not copied."""
     if len(which) == len(images):
         return images
     return images[which[0] : which[0] + 1] if len(which) == 1 else images[which]

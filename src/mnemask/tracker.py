@@ -1,4 +1,4 @@
-"""The tracker: a frame in, masks out, and the memory of one video kept."""
+"""The tracker: takes the frames of one video, returns their masks and maintains the memory."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,22 +29,22 @@ PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
 
 def frames_given(prompts: object) -> set[int]:
-    """Returns the frames for which a source of prompts has masks, none for a function; raises InputError for others."""
+    """Returns the frame indices that have prompts, none for a function; raises InputError for any other source."""
     if callable(prompts):
         return set()
     if not isinstance(prompts, Mapping):
         raise InputError(
             f"prompts are a {type(prompts).__name__}",
-            "give what is known by frame, {0: {1: mask}}, or a function from a Frame to {1: mask} or None",
+            "give the masks by frame, {0: {1: mask}}, or a function from a Frame to {1: mask} or None",
         )
     for index in prompts:
         if not is_whole(index) or index < 0:
-            raise InputError(f"prompts are given for frame {index!r:.40}", "frames are whole numbers, from 0")
+            raise InputError(f"prompts are given for frame {index!r:.40}", "give frames as whole numbers from 0")
     return {int(index) for index in prompts}
 
 
 class Turn:
-    """A non-blocking lock: one thread at a time uses a tracker, and a copy of the tracker gets a lock of its own."""
+    """A non-blocking lock that lets one thread at a time use a tracker; a copy of the tracker gets its own lock."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -55,7 +55,7 @@ class Turn:
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             raise InputError(
-                "this tracker is being used by another thread, and a video's frames come one after the other",
+                "this tracker is in use by another thread, and a video's frames must be processed in order",
                 "give each thread a tracker of its own (they may share the model), or let the threads take turns",
             )
 
@@ -64,29 +64,29 @@ class Turn:
 
 
 class Tracker:
-    """Follows objects through one video, frame by frame, in bounded memory.
+    """Tracks objects through one video, frame by frame, in bounded memory.
 
-    It belongs to one thread at a time: what a second one asks for meanwhile is refused (InputError). The model keeps no
-    state, and any number of trackers in any number of threads may share it.
+    Only one thread at a time may use a tracker; concurrent calls raise InputError. The model has no state and may be
+    shared by any number of trackers and threads.
 
     Args:
-        model: from `load_model`.
-        config: what is remembered, how it is read, and at which size frames are processed.
-        **changes: fields of `TrackerConfig` that differ from `config`: `Tracker(model, policy="lfu", top_k=10)`.
+        model: the network, from `load_model`.
+        config: what is kept in memory, how the memory is read, and the size at which frames are processed.
+        **changes: fields of `TrackerConfig` that override `config`: `Tracker(model, policy="lfu", top_k=10)`.
 
     Attributes:
         model: the network.
-        config: the settings as they are used, none of them left to the policy or the network.
-        turn: entered by the thread that uses the tracker.
-        memory: the bank of what is remembered.
-        steps: frames seen.
+        config: the settings in use, with the defaults of the policy and the network filled in.
+        turn: the lock that a thread holds while it uses the tracker.
+        memory: the memory bank.
+        steps: the number of frames processed.
         last_write: the step of the last write.
-        written_area: the largest area of each object in any frame written, in cells, where writes depend on it.
+        written_area: each object's largest area in any written frame, in cells; None unless writes depend on it.
         size: height and width of the frames in pixels, None before the first.
-        precisions: in which the network computed so far, first to last.
+        precisions: the precisions in which the network has computed so far, in order.
 
     Raises:
-        InputError: if a setting is unknown or impossible.
+        InputError: if a setting is unknown or out of range.
 
     Example:
         >>> import mnemask as mm
@@ -100,7 +100,7 @@ class Tracker:
     def __init__(self, model: STCN, config: TrackerConfig | None = None, **changes: Any) -> None:
         if not isinstance(config, TrackerConfig | None):
             raise InputError(
-                f"config is {config!r}", "give a TrackerConfig, or settings by their names: Tracker(model, policy=…)"
+                f"config is {config!r}", "give a TrackerConfig, or settings as keywords: Tracker(model, policy=…)"
             )
         require_network(model)
         if unknown := sorted(changes.keys() - TrackerConfig.__dataclass_fields__.keys()):
@@ -130,17 +130,17 @@ class Tracker:
 
     @property
     def policy(self) -> Policy:
-        """What decides on the memory, with its write interval."""
+        """The memory policy in use, with its write interval."""
         return self.memory.policy
 
     @property
     def short_side(self) -> int | None:
-        """Pixels of the short side at which frames are processed; None for as they are."""
+        """The short side, in pixels, at which frames are processed; None for their own size."""
         return self.config.short_side
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The ids that are tracked now."""
+        """The ids of the objects that are tracked now."""
         return self.objects.ids
 
     @isolated_torch_modes()
@@ -150,16 +150,16 @@ class Tracker:
         Args:
             frame: the next frame; all frames of a video have one size. Uint8 RGB: a Frame, a tensor [3 H W] or an array
                 [H W 3].
-            prompts: the masks that are known in this frame, by object id (1 to 65535): new objects, or corrections
-                of objects that are tracked. They become memory at once. Where two overlap, the first given wins. None
-                in place of a mask: the object is gone, and is forgotten before the frame is looked at (`remove`).
-                Or a label map: whole numbers [H W], 0 for the background and each other value an object's id.
+            prompts: the masks given for this frame, by object id (1 to 65535): of new objects, or corrections of
+                tracked ones. They are written to memory immediately. Where two overlap, the first one wins. None
+                instead of a mask states that the object is gone: it is removed before the frame is processed
+                (`remove`). Or a label map: whole numbers [H W], 0 for the background, any other value an object's id.
 
         Raises:
-            FrameError: if the frame is not RGB of the same size as the ones before.
-            MaskError: if a prompt is empty or of another size than the frame.
+            FrameError: if the frame is not RGB of the same size as earlier frames.
+            MaskError: if a prompt is empty or its size differs from that of the frame.
             ObjectIdError: if an id is not from 1 to 65535.
-            BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
+            BudgetError: if the budget cannot hold a frame with so many objects, or the device runs out of memory.
             InputError: if there are prompts but the memory is frozen.
         """
         if not self.others:
@@ -167,7 +167,7 @@ class Tracker:
         return self._step_in_views(Frame.from_picture(frame, self.steps), prompts)
 
     def _step_in_views(self, frame: Frame, prompts: Prompts | None) -> Masks:
-        """Returns the mean of what all views say; whatever is raised leaves all of them as they were."""
+        """Returns the masks averaged over all views; if an error is raised, all views keep their previous state."""
         given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, self.model.device)
         answers, num_objects = [], len({*self.object_ids, *given})
         with self.turn, out_of_memory_named(frame.size, num_objects), ExitStack() as stack:
@@ -178,12 +178,12 @@ class Tracker:
             for tracker, view in zip(self.trackers, self._views, strict=True):
                 tracker.model, tracker.memory.frozen = self.model, self.memory.frozen
                 answers += step_together([tracker], [view.frame(frame)], [view.prompts(given)])
-                tracker.settle()  # a GPU is waited for, so that no view is undone alone
+                tracker.settle()  # waits for a GPU, so that no view is undone alone
             mean = mean_of(self._views, answers)
             return replace(answers[0], labels=labels_of(mean, self.object_ids, given), probs=mean)
 
     def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
-        """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""
+        """Yields each frame with its masks; see `track` for the arguments and the errors."""
         left = frames_given(prompts)
         new, first, last = not self.steps, None, None
         for picture in frames:
@@ -191,7 +191,7 @@ class Tracker:
             last = frame.index
             if first is None:
                 first = last
-                if not new:  # what came before was given to the tracker then
+                if not new:  # the tracker was given the prompts of earlier frames at the time
                     left = {index for index in left if index >= first}
                 elif left and max(left) < first:
                     break
@@ -204,8 +204,8 @@ class Tracker:
                 f"the video's last frame is {last}" if late else f"the video has no such frame; it begins at {first}"
             )
             raise InputError(
-                f"masks are given for frame {min(left)}, and {where}",
-                "give those of a frame that it has; frames count from 0",
+                f"masks are given for frame {min(left)}, but {where}",
+                "give masks for frames of the video only; they are counted from 0",
             )
 
     @property
@@ -214,19 +214,19 @@ class Tracker:
         return self, *self.others
 
     def stats(self) -> MemoryStats:
-        """Returns numbers about the memory of all views together.
+        """Returns statistics of the memory of all views together.
 
-        A GPU is not waited for: they may count the last frame before it is known whether its numbers are finite, which
-        `settle`, `state` and the next step tell.
+        They do not wait for a GPU: the last frame may be counted before `settle`, `state` or the next step has checked
+        whether its outputs are finite.
         """
         first, *others = (tracker.memory.stats() for tracker in self.trackers)
         return sum(others, first)
 
     def settle(self) -> None:
-        """Raises FrameError if the numbers of the last frame turn out not to be finite, and undoes its step.
+        """Raises FrameError if the network's outputs for the last frame are not finite, and undoes its step.
 
-        A step on a GPU does not wait to learn that; the next one asks, and so do `remove`, `explain`, `state`, and
-        `follow` after the last frame.
+        A step on a GPU does not wait for this check; the next step performs it, and so do `remove`, `explain`, `state`,
+        and `follow` after the last frame.
         """
         check, self.unsettled = self.unsettled, None
         if check is not None and self.before is not None:
@@ -237,48 +237,48 @@ class Tracker:
                 raise
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns a snapshot for `restore`; tokens are never changed in place, so it costs nothing."""
+        """Returns a snapshot for `restore`; tokens are never modified in place, so it costs nothing."""
         before = vars(self) | {"objects": Objects(self.objects.ids), "before": None}
         return before, dict(vars(self.memory))
 
     def restore(self, snapshot: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        """Makes the tracker what it was, but for what only its caller sets: `frozen` and `trace` of the memory."""
+        """Restores a snapshot, except the memory's `frozen` and `trace`, which only the caller sets."""
         before, memory = snapshot
         vars(self).update(before)
         vars(self.memory).update({name: value for name, value in memory.items() if name not in ("frozen", "trace")})
 
     @isolated_torch_modes()
     def explain(self, y: int, x: int) -> Explanation:
-        """Returns the memories that a pixel of the last frame was read from, as they were when it was read.
+        """Returns the tokens that a pixel of the last frame was read from, as they were when it was read.
 
-        For this the tracker holds, until the next step, which memories each cell chose, and with what weight: 20 × 12
-        bytes a cell, no frame and no mask. Where the pixel's mask was given, this is what memory would have said.
+        For this, the tracker keeps the tokens that each cell chose, and their weights, until the next step: 20 × 12
+        bytes per cell, no frame and no mask. For a pixel whose mask was given, this is what memory would have returned.
 
         Args:
             y: row, from 0 at the top.
             x: column, from 0 at the left.
 
         Raises:
-            InputError: if the pixel lies outside the frame, or nothing has been read: before the second frame, after an
-                object was removed, a step failed or the tracker was loaded.
+            InputError: if the pixel lies outside the frame, or there is no read to explain: before the second frame, or
+                after an object was removed, a step failed or the tracker was loaded.
         """
         self.settle()
         read, grid, index = self.memory.last_read, self.memory.grid, self.last_index
         if read is None or grid is None or index is None:
             raise InputError(
                 "there is no read to explain: the last frame was the first one with objects, or an object was "
-                "removed since, or the step failed, or the tracker was loaded",
+                "removed since, or the last step failed, or the tracker was loaded",
                 "step a frame first",
             )
         query = grid.cell_at(y, x)
         token, weight = read.votes(query)
         frame, cell, mask_fraction = (array(part)[..., token] for part in (read.frame, read.cell, read.mask_fraction))
-        ids = self.objects.ids[: len(mask_fraction)]  # objects that came with this frame had no memories yet
+        ids = self.objects.ids[: len(mask_fraction)]  # objects that are new in this frame had no tokens yet
         return Explanation(y, x, index, ids, grid, query, frame, cell, weight, mask_fraction)
 
     @isolated_torch_modes()
     def remove(self, object_id: int) -> None:
-        """Forgets an object completely; its id may come again as a new object.
+        """Removes an object and its tokens completely; its id may be used again for a new object.
 
         Raises:
             ObjectIdError: if the id is not tracked.
@@ -287,7 +287,7 @@ class Tracker:
         with self.turn, ExitStack() as stack:
             self.settle()
             self.refuse_if_frozen(f"the removal of object {object_id}")
-            self.objects.row(object_id)  # an id that is not tracked is refused before anything changes
+            self.objects.row(object_id)  # rejects an id that is not tracked before anything changes
             for tracker in self.trackers:
                 stack.enter_context(undone_on_failure(tracker))
             for tracker in self.trackers:
@@ -301,15 +301,15 @@ class Tracker:
             self.written_area = left if len(left) else None
 
     def refuse_if_frozen(self, what: str) -> None:
-        """Raises InputError if the memory is read only."""
+        """Raises InputError if the memory is read-only."""
         if self.memory.frozen:
             raise InputError(
                 f"the memory is frozen and {what} would change it",
-                "set memory.frozen = False; that of a fork, to keep this one as it is",
+                "set memory.frozen = False, on a fork if this tracker must not change",
             )
 
     def state(self) -> TrackerState:
-        """Returns the tracker's state, apart from its network; it stays the same while the tracker goes on."""
+        """Returns the tracker's state, apart from its network; later steps do not change it."""
         with self.turn:
             self.settle()
             return TrackerState(
@@ -330,16 +330,16 @@ class Tracker:
     @classmethod
     @isolated_torch_modes()
     def from_state(cls, state: TrackerState, model: STCN) -> "Tracker":
-        """Returns a tracker that goes on from a state; with identical masks where the model computes as it did then.
+        """Returns a tracker that continues from a state, with identical masks if the model computes as it did then.
 
         Raises:
-            CheckpointError: if the state is of another model.
-            InputError: if a setting in it is unknown or impossible.
+            CheckpointError: if the state was written with another model, or is inconsistent.
+            InputError: if a setting in it is unknown or out of range.
         """
         tracker = cls(model, state.config)
         if [its.config for its in state.others] != [other.config for other in tracker.others]:
             raise CheckpointError(
-                f"the state has {len(state.others)} other views, which are not those of tta {state.config.tta!r}",
+                f"the state has {len(state.others)} other views, which do not match tta {state.config.tta!r}",
                 "write it again",
             )
         for each, its in zip(tracker.trackers, (state, *state.others), strict=True):
@@ -363,31 +363,31 @@ class Tracker:
         self.memory.frozen = state.frozen
 
     def fork(self) -> "Tracker":
-        """Returns an independent tracker that goes on from here; the network and the tokens so far are shared.
+        """Returns an independent tracker that continues from here; the network and the tokens so far are shared.
 
-        What is done to one is not seen by the other: try a correction in a fork, and keep the better one. A trace of
-        the memory is not carried over, and there is nothing to `explain` before the next step.
+        Changes to one do not affect the other: try a correction in a fork, and keep the better tracker. A trace of the
+        memory is not carried over, and there is nothing to `explain` before the next step.
         """
         return Tracker.from_state(self.state(), self.model)
 
     def warm_start(self, other: "Tracker") -> None:
-        """Takes over what another tracker remembers of the same objects, from a video that is over.
+        """Takes over the memory of another tracker, which has tracked the same objects in an earlier video.
 
-        Its objects are tracked from the first frame on, without a prompt; frames may have another size. The settings
-        stay this tracker's, what was pinned stays pinned, and if the other's memory is frozen, so is this one.
+        Its objects are tracked from the first frame on, without a prompt; frames may have a different size. This
+        tracker keeps its settings, pinned tokens stay pinned, and the memory is frozen if the other one is.
 
         Args:
-            other: of the same model, such as `Tracker.load("street.bank", model)`; it stays as it is.
+            other: a tracker with the same model, such as `Tracker.load("street.bank", model)`; it does not change.
 
         Raises:
-            InputError: if this tracker has seen a frame already, or differs in metric, stride8_weight or tta.
-            CheckpointError: if the other one has another model.
+            InputError: if this tracker has already processed a frame, or differs in metric, stride8_weight or tta.
+            CheckpointError: if the other tracker has another model.
         """
         if not isinstance(other, Tracker):
-            raise InputError(f"a {type(other).__name__} remembers no video", "give one of Tracker.load(path, model)")
+            raise InputError(f"expected a Tracker, got a {type(other).__name__}", "give Tracker.load(path, model)")
         if self.steps or len(self.objects):
             raise InputError(
-                f"this tracker has seen {self.steps} frames and {len(self.objects)} objects", "warm-start a new one"
+                f"this tracker already has {self.steps} frames and {len(self.objects)} objects", "warm-start a new one"
             )
         theirs = other.state()
         theirs.refuse_other_affinity(self.config)
@@ -396,9 +396,9 @@ class Tracker:
             tracker._take_over(its.on(self.model.device, self.model.dtype).in_another_video())
 
     def save(self, path: str | Path) -> None:
-        """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.
+        """Writes the memory, the ids and the settings to one file, from which `load` continues with the next frame.
 
-        The file appears whole or not at all, and holds a checksum of its content.
+        The file is written atomically, with a checksum of its content.
 
         Raises:
             OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
@@ -408,12 +408,12 @@ class Tracker:
     @classmethod
     @isolated_torch_modes()
     def load(cls, path: str | Path, model: STCN, policy: Policy | None = None) -> "Tracker":
-        """Returns a tracker that goes on where the saved one stopped, with identical masks.
+        """Returns a tracker that continues where the saved one stopped, with identical masks.
 
         Args:
-            path: written by `save`.
-            model: of the weights it was saved with, on any device and in any precision.
-            policy: needed where the saved one is not among `POLICIES`, for a file holds no code.
+            path: a file written by `save`.
+            model: the network with the weights it was saved with, on any device and in any precision.
+            policy: the policy; required if the saved one is not in `POLICIES`, since a file contains no code.
 
         Raises:
             CheckpointError: if the file is foreign, damaged, or of another model, policy or version.
@@ -426,20 +426,20 @@ class Tracker:
 def track(
     video: str | Path | Iterable[Picture], model: STCN, prompts: PromptSource, config: TrackerConfig | None = None
 ) -> Iterator[Masks]:
-    """Returns an iterator over the masks of each frame of a video, computed as they are asked for.
+    """Returns an iterator over the masks of each frame of a video, computed on demand.
 
     Args:
         video: what `VideoReader` opens (a file, a folder or glob of images, a camera, an address), or the frames:
             `Frame`s, uint8 RGB tensors [3 H W] or arrays [H W 3], all of one size.
-        model: from `load_model`.
-        prompts: what `Tracker.step` takes ({id: bool mask [H W]} or a label map) by frame index, counted from 0; or a
-            function from a `Frame` to that, or to None.
-        config: settings of the tracker.
+        model: the network, from `load_model`.
+        prompts: the prompts that `Tracker.step` takes ({id: bool mask [H W]} or a label map), by frame index from 0; or
+            a function from a `Frame` to its prompts or None.
+        config: the settings of the tracker.
 
     Raises:
-        InputError: for what cannot be used: the model, the config and the numbers of frames at once; a frame, a mask
-            or an id when its frame comes; a prompt for a frame that the video does not have, after the last one.
-        BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
+        InputError: for unusable input: the model, the config and the frame indices immediately; a frame, a mask or an
+            id when its frame is reached; a prompt for a frame that the video does not have, after the last frame.
+        BudgetError: if the budget cannot hold a frame with so many objects, or the device runs out of memory.
 
     Example:
         >>> import mnemask as mm
@@ -450,7 +450,7 @@ def track(
     """
     frames_given(prompts)
     if not isinstance(video, str | Path) and not hasattr(video, "__iter__") and not hasattr(video, "__getitem__"):
-        raise InputError(f"the video is a {type(video).__name__}", "give a path, a VideoReader or frames one by one")
+        raise InputError(f"the video is a {type(video).__name__}", "give a path, a VideoReader or several frames")
     return _masks_of(video, Tracker(model, config), prompts)
 
 

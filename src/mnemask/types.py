@@ -1,4 +1,4 @@
-"""The values that travel between the parts, checked where they come in: frames, prompts, names; and masks."""
+"""The values that the parts exchange: frames, prompts and names, which are validated on input, and masks."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, mis
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
-"""At once. Time and memory grow with each object, and what is wanted beyond is a video per group of them."""
+"""Objects tracked at once. Time and memory grow with each object; track more in several runs, one per group."""
 MAX_NAME: Final = 80  # characters
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Returns whether a value is a whole number, of Python or of NumPy; True and False are none."""
+    """Returns whether a value is a whole number of Python or NumPy; True and False are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
@@ -35,14 +35,14 @@ def check_object_id(object_id: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What people call an object.
+    """The class and name that users give to an object.
 
     Attributes:
-        category: its class, such as "camel"; empty if nobody said.
-        name: which one of that class it is, such as "Bobby"; empty if nobody said.
+        category: its class, such as "camel"; empty if unknown.
+        name: its name within the class, such as "Bobby"; empty if unknown.
 
     Raises:
-        InputError: if one of them is not up to 80 printable characters.
+        InputError: if one of them has more than 80 characters, or some that are not printable.
     """
 
     category: str = ""
@@ -59,19 +59,19 @@ class ObjectInfo:
         return cls(category, name)
 
     def __str__(self) -> str:
-        """CLASS or CLASS:NAME, empty where nothing is known."""
+        """CLASS or CLASS:NAME, empty if both are unknown."""
         return f"{self.category}:{self.name}" if self.name else self.category
 
 
 def check_name(text: object) -> str:
-    """Returns a name for people, or raises InputError unless it is up to 80 printable characters."""
+    """Returns the name, or raises InputError unless it is a string of at most 80 printable characters."""
     if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
-        raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters", "shorten it")
+        raise InputError(f"name {str(text)[:40]!r} is not at most {MAX_NAME} printable characters", "shorten it")
     return text
 
 
 def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, ObjectInfo]:
-    """Returns the names of objects, by id in order; "camel" and "camel:Bobby" are read as an ObjectInfo.
+    """Returns the names of objects, sorted by id; "camel" and "camel:Bobby" are parsed into an ObjectInfo.
 
     Raises:
         ObjectIdError: if an id is not from 1 to 65535.
@@ -83,10 +83,10 @@ def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, Ob
 
 
 def frame_name(index: int, num_frames: int | None = None) -> str:
-    """Returns the file name of a frame without a name: names sort as the frames do, however many come.
+    """Returns the default file name of a frame; names sort in the order of the frames, however many there are.
 
-    It is the index in five digits, or in as many as the last of `num_frames` has. Where more come than that, a letter
-    goes in front, as 99999 and a100000, since nobody knows at the beginning how long a camera will run.
+    It is the index in five digits, or in as many as the last of `num_frames` has. An index with more digits gets a
+    letter in front, as in 99999 and a100000, since the length of a camera's video is not known in advance.
     """
     digits = max(5, len(str((num_frames or 1) - 1)))
     text = f"{index:0{digits}d}"
@@ -94,7 +94,7 @@ def frame_name(index: int, num_frames: int | None = None) -> str:
 
 
 def index_of_name(name: str) -> int | None:
-    """Returns the index that a name of `frame_name` says, None for other names."""
+    """Returns the index in a name from `frame_name`, None for other names."""
     return int(name.lstrip(_LETTERS)) if _INDEX_NAME.fullmatch(name) else None
 
 
@@ -109,11 +109,11 @@ class Frame:
     Attributes:
         image: RGB, values 0 to 255.
         index: position in the video, from 0.
-        seconds: presentation time, None where the source has none (a folder of images).
-        name: what output files of this frame are called, without a suffix.
-        pixel_aspect: how many times as wide as high a pixel is shown, as on DV and DVD; 1 for square ones.
-        ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; where a reader is
-            asked for it (`originals`), and the video has it.
+        seconds: presentation time, None if the source has none (a folder of images).
+        name: name of this frame's output files, without a suffix.
+        pixel_aspect: width of a displayed pixel divided by its height, as for DV and DVD; 1 for square pixels.
+        ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; only if the reader is
+            asked for it (`originals`) and the video has it.
     """
 
     image: UInt8[Tensor, "3 H W"]
@@ -129,7 +129,7 @@ class Frame:
                 f"the picture of a Frame is a {type(self.image).__name__}", "give a tensor, or use Frame.from_picture"
             )
         if not is_whole(self.index) or self.index < 0:
-            raise FrameError(f"a Frame has index {self.index!r:.40}", "give its position in the video, from 0")
+            raise FrameError(f"the index of a Frame is {self.index!r:.40}", "give its position in the video, from 0")
         shape = self.image.shape
         if self.image.ndim != 3 or shape[0] != 3 or 0 in shape or self.image.dtype != torch.uint8:
             raise FrameError(
@@ -141,7 +141,7 @@ class Frame:
 
     @classmethod
     def from_picture(cls, picture: "Picture", index: int) -> "Frame":
-        """Returns a Frame of any picture that `rgb_image` takes; a Frame as it is."""
+        """Returns a Frame of any picture that `rgb_image` takes; a Frame is returned unchanged."""
         return picture if isinstance(picture, Frame) else cls(rgb_image(picture, f"frame {index}"), index)
 
     @property
@@ -151,19 +151,19 @@ class Frame:
 
 
 Picture = Frame | UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
-AnyPicture = Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]  # of several, whose sizes may differ
+AnyPicture = Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]  # of several videos, whose sizes may differ
 
 
 def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W"]:
-    """Returns a picture as a uint8 RGB tensor; the one rule of layout for every function that takes a picture.
+    """Returns a picture as a uint8 RGB tensor; its layout rule applies to every function that takes a picture.
 
-    NumPy arrays are [H W 3] and tensors are [3 H W], uint8 from 0 to 255, whatever the numbers are: a picture of 3x3
-    pixels too is read by its type. Nothing is guessed: grey, RGBA, float and pictures in the other layout are refused
-    with the expression that converts them. A tensor is not copied, and stays on its device.
+    NumPy arrays are [H W 3] and tensors are [3 H W], uint8 from 0 to 255. Only the type decides, even for a picture of
+    3x3 pixels. Nothing is guessed: grey, RGBA and float pictures, and those in the other layout, are rejected with the
+    expression that converts them. A tensor is not copied and stays on its device.
 
     Args:
         picture: a Frame, a tensor or an array.
-        what: what a message calls it.
+        what: the picture's name in messages.
 
     Raises:
         FrameError: for anything else, or a picture without pixels.
@@ -174,7 +174,7 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         raise FrameError(
             f"{what} is a {type(picture).__name__}",
             "expected a Frame, a tensor or an array"
-            + (': of Pillow, np.asarray(x.convert("RGB"))' if hasattr(picture, "convert") else ""),
+            + (': convert a Pillow image by np.asarray(x.convert("RGB"))' if hasattr(picture, "convert") else ""),
         )
     _refuse_without_numbers(picture, what, FrameError)
     is_array = isinstance(picture, np.ndarray)
@@ -185,32 +185,32 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         remedy = _conversion(tuple(picture.shape), is_array) if not fits else ""
         if not remedy and "float" in str(picture.dtype):
             if 0 not in picture.shape and float(picture.max()) > 1:
-                remedy = "values from 0 to 255 become bytes by x.round() as uint8"
+                remedy = "convert values from 0 to 255 by x.round() as uint8"
             else:
-                remedy = "turn values from 0 to 1 into bytes, (255 * x).round() as uint8"
+                remedy = "convert values from 0 to 1 by (255 * x).round() as uint8"
         elif not remedy and "int" in str(picture.dtype):
-            remedy = "turn values from 0 to 255 into bytes, x as uint8, those from 0 to 65535 (x // 257) as uint8"
+            remedy = "convert values from 0 to 255 by x as uint8, those from 0 to 65535 by (x // 257) as uint8"
         raise FrameError(
             f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}",
             f"expected uint8 RGB of shape {layout}" + (remedy and f": {remedy}"),
         )
     if isinstance(picture, Tensor):
         return picture
-    # Read-only arrays and reversed views (BGR to RGB) are copied: torch takes neither.
+    # Read-only arrays and reversed views (BGR to RGB) are copied: torch accepts neither.
     return torch.from_numpy(np.require(picture, requirements=("C", "W"))).movedim(-1, 0)
 
 
 def _refuse_without_numbers(tensor: object, what: str, error: type[InputError]) -> None:
-    """Raises the error for a tensor on the device meta, which holds no numbers, and for a sparse one."""
+    """Raises the error for a tensor on the meta device, which holds no data, and for a sparse one."""
     if isinstance(tensor, Tensor) and (tensor.is_meta or tensor.layout != torch.strided):
-        kind = "on the device meta, without numbers" if tensor.is_meta else f"of layout {tensor.layout}"
+        kind = "on the meta device, without data" if tensor.is_meta else f"of layout {tensor.layout}"
         raise error(
-            f"{what} is a tensor {kind}", "expected a plain tensor with its numbers (x.to_dense() of sparse ones)"
+            f"{what} is a tensor {kind}", "expected a dense tensor with data (x.to_dense() converts sparse ones)"
         )
 
 
 def _conversion(shape: tuple[int, ...], is_array: bool) -> str:
-    """Returns how to make a picture of such a shape fit, empty where that is not clear."""
+    """Returns how to convert a picture of this shape, empty if that is not clear."""
     if len(shape) == 2:
         return "repeat a grey picture three times, " + (
             "np.stack([x] * 3, axis=-1)" if is_array else "x.expand(3, -1, -1)"
@@ -230,7 +230,7 @@ def _conversion(shape: tuple[int, ...], is_array: bool) -> str:
 
 
 def describe(size: tuple[int, int] | None) -> str:
-    """Returns a (height, width) as people write it, "width×height pixels"."""
+    """Returns a (height, width) as text, "width×height pixels"."""
     return "no size" if size is None else f"{size[1]}×{size[0]} pixels"
 
 
@@ -241,7 +241,7 @@ class Masks:
     Attributes:
         labels: the caller's object id at each pixel, 0 for the background.
         probs: K + 1 probabilities, background first, then the objects in the order of `object_ids`; sums to 1.
-        object_ids: the caller's ids.
+        object_ids: the caller's object ids.
         index: the frame's position in the video.
         name: the frame's name, used by writers.
     """
@@ -253,16 +253,16 @@ class Masks:
     name: str = ""
 
     def to_supervision(self, objects: Mapping[int, ObjectInfo | str] | None = None) -> Any:
-        """Returns `supervision.Detections` of the objects that are seen.
+        """Returns `supervision.Detections` of the visible objects.
 
         They have `mask`, `xyxy`, `confidence` (mean probability in the mask), `tracker_id` (the object's id),
         `class_id` (from 0, in the order of `objects`) and `data["class_name"]`.
 
         Args:
-            objects: what objects are called, by id, such as {1: "camel"}; others are of the class "object".
+            objects: the objects' names by id, such as {1: "camel"}; others have the class "object".
 
         Raises:
-            MissingExtraError: supervision is not installed.
+            MissingExtraError: if supervision is not installed.
         """
         try:
             import supervision
@@ -288,12 +288,12 @@ class Masks:
     def mask(self, object_id: int) -> Tensor:
         """Returns the bool mask [H W] of one object; raises ObjectIdError for an id that is not tracked."""
         if object_id not in self.object_ids:
-            raise ObjectIdError(f"object id {object_id} is not tracked", f"tracked are {list(self.object_ids)}")
+            raise ObjectIdError(f"object id {object_id} is not tracked", f"tracked ids are {list(self.object_ids)}")
         return self.labels == object_id
 
 
 class Objects:
-    """Ids in the order of their rows."""
+    """The ids of the tracked objects, in the order of their rows."""
 
     def __init__(self, ids: Iterable[int] = ()) -> None:
         self._ids: list[int] = []
@@ -312,18 +312,18 @@ class Objects:
         return tuple(self._ids)
 
     def add(self, object_id: int) -> None:
-        """Gives a new id the next row; raises ObjectIdError for one object too many."""
+        """Adds a new id as the next row; raises ObjectIdError if there are MAX_OBJECTS already."""
         if len(self._ids) == MAX_OBJECTS:
             raise ObjectIdError(
                 f"object id {object_id} would be the {MAX_OBJECTS + 1}th object",
-                f"{MAX_OBJECTS} can be tracked at once, so remove others first, or track them in a run of their own",
+                f"remove others first, as {MAX_OBJECTS} can be tracked at once, or track it in a separate run",
             )
         self._ids.append(check_object_id(object_id))
 
     def row(self, object_id: int) -> int:
         """Returns the row of an id; raises ObjectIdError if it is not tracked."""
         if object_id not in self._ids:
-            raise ObjectIdError(f"object id {object_id!r} is not tracked", f"tracked are {self._ids or 'none'}")
+            raise ObjectIdError(f"object id {object_id!r} is not tracked", f"tracked ids are {self._ids or 'none'}")
         return self._ids.index(object_id)
 
     def remove(self, object_id: int) -> int:
@@ -333,11 +333,11 @@ class Objects:
         return row
 
 
-# Of any size, for several videos may be given at once; `validate_prompts` compares it with the frame's.
+# Of any size, since prompts may be given for several videos; `validate_prompts` compares it with the frame's.
 Prompt = Bool[Tensor, "_ _"] | Bool[np.ndarray, "_ _"]
 LabelMap = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
 Prompts = Mapping[int, Prompt | None] | LabelMap
-ValidPrompts = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
+ValidPrompts = dict[int, Bool[Tensor, "H W"]]  # validated, on the network's device, without overlap
 
 
 def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tuple[ValidPrompts, list[int]]:
@@ -346,8 +346,8 @@ def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tu
     Args:
         prompts: masks by object id, None for an object that is gone; or a label map, 0 for the background and each
             other value an object.
-        frame: the frame they are of.
-        device: where the masks go.
+        frame: the frame that they are given for.
+        device: the device for the masks.
 
     Raises:
         MaskError: if a mask is empty, covered by those before it, not bool, or of another size than the frame; if a
@@ -383,7 +383,7 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
     """Returns the mask of each object in a label map."""
     shape, kind = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
     if kind == "bool":
-        raise MaskError("the prompt is one bool mask and does not say which object it shows", "give {id: mask}")
+        raise MaskError("the prompt is one bool mask without the id of its object", "give {id: mask}")
     _refuse_without_numbers(labels, "the label map", MaskError)
     whole = labels.dtype.kind in "iu" if isinstance(labels, np.ndarray) else "int" in kind  # in either byte order
     if shape != frame.size or not whole:
@@ -419,7 +419,7 @@ def checked_mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[
     if not fits or prompt.dtype not in (torch.bool, np.bool_):
         raise MaskError(
             f"the mask of object {object_id} is {prompt.dtype} of shape {tuple(prompt.shape)}",
-            f"expected bool of the frame's {size}" + (": say which values are it, such as mask > 0" if fits else ""),
+            f"expected bool of the frame's {size}" + (": compare its values, as in mask > 0" if fits else ""),
         )
-    # A tensor shares only memory that is in order and may be written to.
+    # A tensor can share only contiguous, writable memory.
     return prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))

@@ -1,4 +1,4 @@
-"""The version, at one address."""
+"""The version of the package."""
 
 from importlib.metadata import version
 

@@ -78,7 +78,7 @@ def test_cells_are_rows_of_channels_in_reading_order():
 def test_a_frame_that_is_too_long_is_refused_with_a_short_side_that_would_do(short_side):
     with refusal(FrameError, r"the frame", r"17000", r"more than 16384") as caught:
         preprocess.refuse_too_long((400, 17000), short_side, "the frame")
-    largest = int(re.search(r"short_side of (\d+) at most", str(caught.value))[1])
+    largest = int(re.search(r"short_side of at most (\d+)", str(caught.value))[1])
     preprocess.refuse_too_long((400, 17000), largest, "the frame")
     with refusal(FrameError, r"crop"):
         preprocess.refuse_too_long((400, 17000), largest + 1, "the frame")

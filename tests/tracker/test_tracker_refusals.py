@@ -22,7 +22,7 @@ def bad_calls(frames, masks):
     return [
         ("another size", frames[3][:, :48], None, FrameError, r"96×48 pixels.*96×64 pixels"),
         ("float pixels", picture.float() / 255, None, FrameError, r"float32.*uint8.*255 \*"),
-        ("float bytes", picture.float(), None, FrameError, r"float32.*uint8.*0 to 255 become bytes by x\.round"),
+        ("float bytes", picture.float(), None, FrameError, r"float32.*uint8.*0 to 255 by x\.round"),
         ("four channels", torch.cat((picture, picture[:1])), None, FrameError, r"\(4, 64, 96\)"),
         ("grey", picture[0], None, FrameError, r"\(64, 96\)"),
         ("batch", picture[None], None, FrameError, r"\(1, 3, 64, 96\)"),
@@ -43,7 +43,7 @@ def bad_calls(frames, masks):
         ("mask of channels", picture, {2: mask[None]}, MaskError, r"\(1, 64, 96\)"),
         ("an unknown object gone", picture, {2: None}, ObjectIdError, "object id 2 is not tracked"),
         ("a list", picture, {2: mask.tolist()}, MaskError, "list"),
-        ("a bare mask", picture, mask, MaskError, "does not say which object"),
+        ("a bare mask", picture, mask, MaskError, "without the id"),
         ("a list of masks", picture, [mask], MaskError, "list"),
         ("a small label map", picture, mask[:32].int(), MaskError, r"\(32, 96\).*\(64, 96\)"),
         ("a label map of fractions", picture, mask.float(), MaskError, "float32"),

@@ -1,4 +1,4 @@
-"""What computes the network: torch as it is, or something that was built for it."""
+"""Engines that compute the network: plain torch, or parts that are compiled for it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ ENGINES: dict[str, Callable[[STCN], STCN]] = {
     "int8": _int8,
     "int8-all": _int8_all,
 }
-ON_CPU = ("int8", "int8-all")  # in float32, if nothing else is said
+ON_CPU = ("int8", "int8-all")  # on the CPU in float32, unless specified otherwise
 
 
 def load_model(
@@ -48,18 +48,20 @@ def load_model(
 
     Args:
         name: "compact", whose weights are part of the package, or the path of a checkpoint: a safetensors file of
-            mnemask, or a published STCN file as it is (stcn.pth, s03, s012, or a stage-0 file with 4 input channels).
-        device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
-        dtype: of the convolutions; by default `$MNEMASK_PRECISION`, else bfloat16 where the processor computes in it,
-            else float32. Keys and distances are always float32.
-        engine: what computes: "eager", torch as it is; "compile", "int8" or "int8-all", built once for each size of
-            frames and number of objects. The masks of the last two differ a little (docs/speed.md).
+            mnemask, or an unmodified published STCN file (stcn.pth, s03, s012, or a stage-0 file with 4 input
+            channels).
+        device: "cpu", "cuda", "mps", …; by default CUDA if available.
+        dtype: the precision of the convolutions; by default `$MNEMASK_PRECISION`, else bfloat16 if the processor
+            supports it natively, else float16 on a CUDA GPU and float32 elsewhere. Keys and distances are always
+            float32.
+        engine: "eager" for plain torch; "compile", "int8" or "int8-all", which are built once for each frame size and
+            number of objects. The masks of the last two differ a little (docs/speed.md).
 
     Raises:
-        CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.
-        InputError: if there is no such device, precision or engine, or the engine cannot compute on this device in
+        CheckpointError: if the file is missing, damaged, foreign, or carries code; tensors that do not fit are named.
+        InputError: if there is no such device, precision or engine, or the engine does not support this device in
             this precision.
-        MissingExtraError: if what the engine needs is not installed.
+        MissingExtraError: if a package that the engine needs is not installed.
     """
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r} is unknown", f"choose one of {', '.join(ENGINES)}")

@@ -1,7 +1,7 @@
-"""Networks that are built for one size of frames and number of objects at a time, by torch's Inductor among others.
+"""Networks that are built for fixed frame sizes and numbers of objects, by torch's Inductor or another compiler.
 
-What an engine has built is kept on disk, so that the next run need not build it again. What other compilers say of
-their own inner workings meanwhile is silenced: nobody here can act on it.
+The built parts are cached on disk, so that the next run does not build them again. Messages of the compilers about
+their internals are silenced, since users cannot act on them.
 """
 
 import atexit
@@ -36,12 +36,12 @@ NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript")
 
 @contextmanager
 def quiet_compilers() -> Iterator[None]:
-    """Within it, compilers and exporters give no warnings; their errors are raised unchanged."""
+    """Silences the warnings of compilers and exporters in a `with` block; their errors are raised unchanged."""
     logs, root = [logging.getLogger(name) for name in NOISY_LOGGERS], logging.getLogger()
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.ERROR)
-    root.addFilter(_is_error)  # of what is said without a name, as OpenVINO does; others' loggers are not affected
+    root.addFilter(_is_error)  # for messages to the root logger, as OpenVINO's; other loggers are not affected
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def cache_folder() -> Path:
 
 
 def digest(model: STCN, *compilers: str) -> str:
-    """Returns a name for these weights, the code that runs them and what compiles it; others have other names."""
+    """Returns a unique name for these weights, the code that runs them and the compilers."""
     found = hashlib.sha256(repr((content_of(model), str(model.dtype), torch.__version__, *compilers)).encode())
     for folder in (Path(mnemask.model.__path__[0]), Path(__file__).parent):
         for source in sorted(folder.glob("*.py")):
@@ -72,9 +72,9 @@ def digest(model: STCN, *compilers: str) -> str:
 
 
 def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
-    """Returns `target`, a folder that `build` has filled, now or in an earlier run; there whole or not at all.
+    """Returns `target`, a folder that `build` has filled, now or in an earlier run; it is written atomically.
 
-    Where the cache cannot be written to, it is a folder for this process alone, and a warning says so.
+    If the cache cannot be written to, a temporary folder for this process is used instead, with a warning.
 
     Raises:
         OutputError: if that cannot be written to either.
@@ -91,7 +91,7 @@ def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
         if not target.is_dir():
             partial.rename(target)
     except OSError as error:
-        if not target.is_dir():  # else another process was quicker, and built the same
+        if not target.is_dir():  # otherwise, another process has built the same in the meantime
             return _for_this_process(target, build, error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -99,10 +99,10 @@ def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _for_this_process(target: Path, build: Callable[[Path], None], why: OSError) -> Path:
-    """Returns a folder that `build` has filled and that goes when the process ends."""
+    """Returns a temporary folder that `build` has filled, which is deleted when the process ends."""
     logger.warning(
-        "the cache %s cannot be written to (%s), so what is built is built again the next time; name another folder in "
-        "MNEMASK_CACHE",
+        "the cache %s cannot be written to (%s), so the next run will build the engine again; set MNEMASK_CACHE to "
+        "another folder",
         target.parent,
         why.strerror,
     )
@@ -114,31 +114,31 @@ def _for_this_process(target: Path, build: Callable[[Path], None], why: OSError)
         raise OutputError(
             f"neither the cache {str(target.parent)!r} ({why.strerror}) nor a temporary folder ({error.strerror}) "
             "can be written to",
-            "name another folder in the environment variable MNEMASK_CACHE",
+            "set the environment variable MNEMASK_CACHE to another folder",
         ) from error
     return folder
 
 
-_turn = threading.RLock()  # what is built has one set of buffers, and uses all cores: threads take turns
-MAX_BUILT = 12  # four sizes or numbers of objects, of three parts each; the one used longest ago is dropped
+_turn = threading.RLock()  # a built part has one set of buffers, and uses all cores: threads take turns
+MAX_BUILT = 12  # four sizes or numbers of objects, of three parts each; the least recently used one is dropped
 Runner = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 class FixedShapes(SharedWeights):
-    """An STCN whose three methods run what was built ahead for the shapes of their inputs.
+    """An STCN whose three methods run parts that were built for the shapes of their inputs.
 
-    It shares the weights of the network it was made from. What is built is kept in a folder for later runs, and at
-    most MAX_BUILT of it in memory.
+    It shares the weights of the original network. Built parts are kept in a folder for later runs, and at most
+    MAX_BUILT of them in memory.
 
     Args:
-        model: on the device and in the precision to compute in.
-        folder: of these weights and this engine only, see `mnemask.engines.fixed_shapes.digest`.
+        model: the network, on the device and in the precision to compute in.
+        folder: the folder, for these weights and this engine only; see `mnemask.engines.fixed_shapes.digest`.
     """
 
     def __init__(self, model: STCN, folder: Path) -> None:
         super().__init__(model)
         self.folder = folder
-        # In a dict, which is no child of a module: the weights must not be listed a second time.
+        # In a dict, which is not registered as a child module, so that the weights are not listed twice.
         self._parts: dict[str, nn.Module] = {
             "key": KeyPart(model).eval(),
             "value": ValuePart(model).eval(),
@@ -169,7 +169,7 @@ class FixedShapes(SharedWeights):
         """Returns a function that runs a built part."""
 
     def _run(self, part: str, *inputs: Tensor) -> Sequence[Tensor]:
-        # What is built takes its inputs for laid out as they were then.
+        # A built part expects its inputs in the memory layout that they had when it was built.
         laid_out = tuple(
             tensor.detach().contiguous(
                 memory_format=torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
@@ -201,24 +201,24 @@ PACKAGE = "part.pt2"
 
 
 class Compiled(FixedShapes):
-    """An STCN of machine code made for this processor; in the precision and on the device of the model.
+    """An STCN compiled to machine code for this processor, in the precision and on the device of the model.
 
     Raises:
-        InputError: there is no C++ compiler.
+        InputError: if there is no C++ compiler.
     """
 
     def __init__(self, model: STCN) -> None:
-        from torch._inductor.cpp_builder import get_cpp_compiler  # half a second that other engines do not need
+        from torch._inductor.cpp_builder import get_cpp_compiler  # half a second, which other engines do not need
         from torch._inductor.exc import InvalidCxxCompiler
 
         try:
             compiler = get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise InputError(
-                "the engine 'compile' needs a C++ compiler, and found none",
-                "install g++, name one in the environment variable CXX, or use the engine 'eager'",
+                "the engine 'compile' needs a C++ compiler, but found none",
+                "install g++, set the environment variable CXX to a compiler, or use the engine 'eager'",
             ) from error
-        # Inductor writes the number of threads into the code.
+        # Inductor compiles the number of threads into the code.
         machine = torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads", str(model.device)
         super().__init__(model, cache_folder() / "compile" / digest(model, compiler, *machine))
 

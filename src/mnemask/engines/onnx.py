@@ -1,7 +1,7 @@
-"""The network and a memory of fixed room as ONNX files, to be run without PyTorch.
+"""Exports the network and a memory of fixed capacity as ONNX files, which run without PyTorch.
 
-What is exported are the tracker's steps as modules of fixed shapes with plain arrays as inputs. The shapes are those of
-the legend in `mnemask.memory.tokens`; Hp and Wp are the frame's sides with the padding.
+The exported graphs are the tracker's steps as modules of fixed shapes with plain arrays as inputs. The shapes are those
+of the legend in `mnemask.memory.tokens`; Hp and Wp are the padded sides of the frame.
 """
 
 import importlib
@@ -29,12 +29,12 @@ from mnemask.version import __version__
 
 
 def prepared(frame: UInt8[Tensor, "H W 3"]) -> Float[Tensor, "1 3 Hp Wp"]:
-    """Returns a frame as the network takes it."""
+    """Returns a frame as the network's input."""
     return preprocess.pad(preprocess.normalize(frame.movedim(2, 0)))[None]
 
 
 class KeyGraph(nn.Module):
-    """Looks at a frame: its keys, and features for the two graphs below."""
+    """Encodes a frame: its keys, and the features for `DecodeGraph` and `ValueGraph`."""
 
     outputs = ("key", "compressed", "stride16", "stride8", "stride4")
 
@@ -43,14 +43,14 @@ class KeyGraph(nn.Module):
         self.part = KeyPart(network)
 
     def forward(self, frame: UInt8[Tensor, "H W 3"]) -> tuple[Float[Tensor, "P Ck"], Tensor, Tensor, Tensor, Tensor]:
-        """Returns the keys, and what the other graphs take."""
+        """Returns the keys, and the inputs of the other graphs."""
         key, *features = self.part(prepared(frame))
         compressed, stride16, stride8, stride4 = features
         return preprocess.cells(key[0]), compressed, stride16, stride8, stride4
 
 
 class ReadGraph(nn.Module):
-    """Reads a memory of fixed room, of which the first `length` tokens are written."""
+    """Reads a memory of fixed capacity, of which the first `length` tokens are written."""
 
     outputs = ("readout", "index", "weight")
 
@@ -78,7 +78,7 @@ class ReadGraph(nn.Module):
 
 
 class DecodeGraph(nn.Module):
-    """Turns what was read into probabilities, background first; padding included."""
+    """Decodes readouts to probabilities, background first, including the padding."""
 
     outputs = ("probs",)
 
@@ -96,7 +96,7 @@ class DecodeGraph(nn.Module):
 
 
 class ValueGraph(nn.Module):
-    """Looks at a frame and its probabilities: the values to remember."""
+    """Encodes a frame and its probabilities: the values to store."""
 
     outputs = ("value",)
 
@@ -128,18 +128,18 @@ def export_onnx(
     """Writes key.onnx, read.onnx, decode.onnx, value.onnx and network.json, and returns their paths.
 
     Args:
-        model: in float32 on the CPU, of the engine "eager".
-        folder: made if missing.
-        config: how the memory is read, and its room: a budget in frames, 1 or more. What is kept is for whoever runs
-            the graphs to say.
-        size: height and width of the frames, which are processed as they are.
-        num_objects: all of them are given in the first frame.
+        model: the network, in float32 on the CPU, with the engine "eager".
+        folder: the folder, created if missing.
+        config: how the memory is read, and its capacity: a budget in frames, 1 or more. Which tokens are kept is up to
+            the program that runs the graphs.
+        size: height and width of the frames, which are processed at this size.
+        num_objects: the number of objects, all of which are given in the first frame.
         overwrite: whether a folder that holds a network may be written to.
 
     Raises:
-        InputError: a size or number that is impossible, or a model that is not in float32 on the CPU.
-        OutputError: the folder holds a network already, or cannot be written to.
-        MissingExtraError: onnx or onnxscript are not installed.
+        InputError: if a size, number or setting cannot be exported, or the model is not in float32 on the CPU.
+        OutputError: if the folder already holds a network, or cannot be written to.
+        MissingExtraError: if onnx or onnxscript is not installed.
     """
     folder = Path(folder)
     config = (config or TrackerConfig()).filled(model.kmn_sigma)
@@ -153,10 +153,10 @@ def export_onnx(
     calls = example_calls(model, facts)
     taken = [path for name in calls if os.path.lexists(path := folder / f"{name}.onnx")]
     if taken and not overwrite:
-        raise OutputError(f"{str(taken[0])!r} is in the way", "choose another folder, or replace it (--overwrite)")
+        raise OutputError(f"{str(taken[0])!r} already exists", "choose another folder, or replace it (--overwrite)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
+        # Written last: an interrupt may leave graphs of two networks, which are not an export.
         (folder / "network.json").unlink(missing_ok=True)
         written = [write_graph(folder / f"{name}.onnx", *of) for name, of in calls.items()]
         write_file(folder / "network.json", json.dumps(facts, indent=2) + "\n")
@@ -166,7 +166,7 @@ def export_onnx(
 
 
 def check_request(model: STCN, size: tuple[int, int], num_objects: int, config: TrackerConfig) -> None:
-    """Raises InputError for what cannot be exported."""
+    """Raises InputError for a request that cannot be exported."""
     if model.device.type != "cpu" or model.dtype != torch.float32 or type(model) is not STCN:
         raise InputError(
             f"a {type(model).__name__} in {model.dtype} on {model.device} cannot be exported",
@@ -187,7 +187,7 @@ def check_request(model: STCN, size: tuple[int, int], num_objects: int, config: 
 
 
 def check_installed() -> None:
-    """Raises MissingExtraError unless the exporter is there."""
+    """Raises MissingExtraError unless the packages of the exporter are installed."""
     for name in ("onnx", "onnxscript"):
         try:
             importlib.import_module(name)
@@ -196,7 +196,7 @@ def check_installed() -> None:
 
 
 def describe_export(model: STCN, size: tuple[int, int], num_objects: int, config: TrackerConfig) -> dict[str, Any]:
-    """Returns the content of network.json: all that a runner of the graphs must know."""
+    """Returns the content of network.json: all that a program needs to run the graphs."""
     left, right, top, bottom = preprocess.padding(size)
     rows, columns = (size[0] + top + bottom) // STRIDE, (size[1] + left + right) // STRIDE
     capacity = int((config.used_budget().frames or 0) * rows * columns)
@@ -221,7 +221,7 @@ def describe_export(model: STCN, size: tuple[int, int], num_objects: int, config
 def example_calls(
     model: STCN, facts: Mapping[str, Any]
 ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...], tuple[str, ...]]]:
-    """Returns each graph by name, with inputs of the shapes it is exported for and the names of its outputs."""
+    """Returns each graph by name, with inputs of the shapes to export and the names of its outputs."""
     num_objects, cells, capacity = facts["num_objects"], facts["cells"], facts["capacity"]
     height, width = facts["size"]
     pad = facts["padding"]
@@ -247,7 +247,7 @@ def example_calls(
 
 
 def write_graph(path: Path, graph: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[str, ...]) -> Path:
-    """Writes one graph, whole or not at all, and returns its path."""
+    """Writes one graph, atomically, and returns its path."""
     with quiet_compilers():
         program = torch.onnx.export(
             graph, inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False

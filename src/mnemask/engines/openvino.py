@@ -1,9 +1,9 @@
 """The network with convolutions in 8-bit integers, built by OpenVINO for a CPU.
 
-A convolution is known by its place in the order of execution, so that it does not matter how the network is written.
-Its input becomes one of 256 steps of its range, zero among them; each of its filters one of 255 steps symmetric to
-zero. A compiler that finds this rounding before a convolution computes it in integers. The ranges are those of the
-values in the network while it follows generated clips.
+A convolution is identified by its place in the order of execution, so that the structure of the code does not matter.
+Its input is rounded to 256 steps over its range, including zero; each of its filters to 255 steps symmetric about zero.
+A compiler that finds this rounding before a convolution computes it in integers. The ranges are those of the values in
+the network while it tracks generated clips.
 """
 
 import json
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 STEPS = 255
 GRAPH, RANGES = "part.xml", "ranges.json"
-NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10  # of the clips that ranges are seen in
+NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10  # of the clips for the ranges
 
 
 def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
     """Returns the convolutions that stay in float32.
 
-    One makes the keys, in which small differences decide what is found. The others are the key encoder's first ones:
-    of the error that rounding brings into the keys, two thirds come from them (docs/speed.md).
+    One computes the keys, whose small differences decide which tokens are read. The others are the key encoder's first
+    ones, which cause two thirds of the error of the keys by rounding (docs/speed.md).
     """
     encoder = model.key_encoder
     blocks = [block for block in encoder.layer1 if isinstance(block, BasicBlock | Bottleneck)]
@@ -49,12 +49,12 @@ def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
 
 @dataclass(slots=True)
 class InputRange:
-    """What the input of one convolution was seen to hold.
+    """The observed range of the input of one convolution.
 
     Attributes:
-        weight: the shape of the convolution's weight, to know it by.
-        low: the least value, at most 0.
-        high: the largest, at least 0.
+        weight: the shape of the convolution's weight, which identifies it.
+        low: the smallest value, at most 0.
+        high: the largest value, at least 0.
     """
 
     weight: tuple[int, ...]
@@ -62,30 +62,30 @@ class InputRange:
     high: float = 0.0
 
     def add(self, x: Tensor) -> None:
-        """Widens the range to what x holds."""
+        """Widens the range to include the values of x."""
         low, high = torch.aminmax(x.detach())
         self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
 
     def rounded(self, x: Tensor) -> Tensor:
-        """Returns x with each value at the nearest step, and those outside the range at its ends."""
+        """Returns x with each value rounded to the nearest step and clipped to the range."""
         scale = (self.high - self.low) / STEPS or 1.0
         return torch.fake_quantize_per_tensor_affine(x, scale, round(-self.low / scale), 0, STEPS)
 
 
 def rounded_filters(weight: Tensor) -> Tensor:
-    """Returns a convolution's weight with each filter at the nearest of its own steps."""
-    largest = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12)  # filters of zeros only
+    """Returns a convolution's weight with each filter rounded to its own steps."""
+    largest = weight.detach().abs().amax((1, 2, 3)).clamp_min(1e-12)  # for filters of zeros only
     zero = torch.zeros_like(largest, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, largest / (STEPS // 2), zero, 0, -(STEPS // 2), STEPS // 2)
 
 
 @dataclass
 class ConvolutionHook(TorchFunctionMode):
-    """Within it, each convolution is handed its range, in the order of execution.
+    """A torch mode in which `handle` gets each convolution with its range, in the order of execution.
 
     Attributes:
-        ranges: of the convolutions in order; where there is none yet, one is added.
-        precise: convolutions that stay as they are; by module, for an exporter puts tensors of its own into these.
+        ranges: the ranges of the convolutions in order; missing ones are added.
+        precise: convolutions that stay unchanged; by module, because an exporter replaces the tensors in these.
     """
 
     ranges: list[InputRange]
@@ -98,7 +98,7 @@ class ConvolutionHook(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Returns the result of torch's function, of a convolution after `handle`."""
+        """Returns the result of torch's function; the arguments of a convolution pass through `handle`."""
         if function is not torch.conv2d or any(args[1] is one.weight for one in self.precise):
             return function(*args, **(kwargs or {}))
         x, weight, *others = args
@@ -110,15 +110,15 @@ class ConvolutionHook(TorchFunctionMode):
         return function(*self.handle(expected, x, weight), *others, **(kwargs or {}))
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the input and the weight that the convolution is given."""
+        """Returns the input and the weight with which to compute the convolution."""
         raise NotImplementedError
 
 
 class RangeObserver(ConvolutionHook):
-    """Widens the ranges to what the inputs hold."""
+    """Widens the ranges to include the inputs."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns both as they are."""
+        """Returns both unchanged."""
         expected.add(x)
         return x, weight
 
@@ -127,7 +127,7 @@ class FakeQuantizer(ConvolutionHook):
     """Rounds inputs and filters to the steps of 8 bits."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns both at their nearest steps."""
+        """Returns both rounded to their nearest steps."""
         return expected.rounded(x), rounded_filters(weight)
 
 
@@ -135,7 +135,7 @@ Ranges = dict[str, list[InputRange]]
 
 
 class CalibrationModel(SharedWeights):
-    """An STCN that notes the range of each convolution's input."""
+    """An STCN that records the range of each convolution's input."""
 
     def __init__(self, model: STCN, ranges: Ranges) -> None:
         super().__init__(model)
@@ -190,11 +190,11 @@ def read_ranges(path: Path) -> Ranges:
 
 
 class Int8All(FixedShapes):
-    """An STCN of which all convolutions are in 8-bit integers, but for those of `precise_convolutions`.
+    """An STCN whose convolutions are all in 8-bit integers, except those of `precise_convolutions`.
 
     Raises:
-        MissingExtraError: OpenVINO is not installed.
-        InputError: the model is not in float32 on a CPU.
+        MissingExtraError: if OpenVINO is not installed.
+        InputError: if the model is not in float32 on a CPU.
     """
 
     def __init__(self, model: STCN) -> None:
@@ -204,7 +204,7 @@ class Int8All(FixedShapes):
             raise missing_extra("8-bit engines need OpenVINO", "openvino") from error
         if model.device.type != "cpu" or model.dtype != torch.float32:
             raise InputError(
-                f"8-bit engines take a float32 network on the cpu, and this one is {model.dtype} on {model.device}",
+                f"8-bit engines need a float32 network on the cpu, but this one is {model.dtype} on {model.device}",
                 "give dtype float32 and device cpu, or use the engine 'eager'",
             )
         self._openvino = openvino
@@ -213,15 +213,15 @@ class Int8All(FixedShapes):
         super().__init__(model, cache_folder() / "int8" / digest(model, openvino.__version__))
 
     def build(self, part: str, module: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
-        """Writes OpenVINO's graph of a part with the rounding in it."""
+        """Writes OpenVINO's graph of a part, including the rounding."""
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
         with FakeQuantizer(self._ranges[part], self._precise):
             exported = torch.export.export(module, inputs, strict=False)
-        # Not openvino.convert_model, which reports its use to OpenVINO's makers over the network.
+        # Not openvino.convert_model, which sends usage reports to OpenVINO's makers over the network.
         frontend = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchFXPythonDecoder.from_exported_program(exported)  # which must live until all is converted
+        decoder = TorchFXPythonDecoder.from_exported_program(exported)  # must live until the conversion is done
         graph = frontend.convert(frontend.load(decoder))
         graph.reshape({port: list(tensor.shape) for port, tensor in zip(graph.inputs, inputs, strict=True)})
         self._openvino.save_model(self._channels_last(part, graph), folder / GRAPH, compress_to_fp16=False)
@@ -243,7 +243,7 @@ class Int8All(FixedShapes):
         return run
 
     def _channels_last(self, part: str, graph: Any) -> Any:
-        """Returns a graph whose planes come and go as torch and OpenVINO have them inside, so that none is turned."""
+        """Returns a graph whose planes are channels-last, as inside torch and OpenVINO, so that none is transposed."""
         from openvino.preprocess import PrePostProcessor
 
         outside, inside = self._openvino.Layout("NHWC"), self._openvino.Layout("NCHW")
@@ -259,7 +259,7 @@ class Int8All(FixedShapes):
     @cached_property
     def _ranges(self) -> Ranges:
         def watch(folder: Path) -> None:
-            logger.info("finding the ranges of values in the network on generated clips, once …")
+            logger.info("measuring the ranges of values in the network on generated clips, once …")
             write_ranges(calibrate(self), folder / RANGES)
 
         return read_ranges(build_cached(self.folder / "ranges", watch) / RANGES)

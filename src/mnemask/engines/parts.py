@@ -1,6 +1,6 @@
-"""The network's parts for whoever computes them in another way: modules from tensors to tensors, and to override.
+"""The network's parts for other engines: as modules from tensors to tensors, and as a class with methods to override.
 
-`FeatureCache` lets several trackers that follow the same sequence encode each frame once.
+`FeatureCache` lets several trackers on the same sequence encode each frame only once.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 
 
 class SharedWeights(STCN):
-    """An STCN with the weights of another one, whose methods are to be overridden."""
+    """An STCN with the weights of another one; a base class for overriding its methods."""
 
     def __init__(self, model: STCN) -> None:
         super(STCN, self).__init__()
@@ -40,7 +40,7 @@ class KeyPart(nn.Module):
 
 
 class ValuePart(nn.Module):
-    """`STCN.encode_value`, from what it needs of the features."""
+    """`STCN.encode_value`, with only those features that it needs."""
 
     def __init__(self, network: STCN) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ValuePart(nn.Module):
 
 
 class DecodePart(nn.Module):
-    """`STCN.decode`, from what it needs of the features."""
+    """`STCN.decode`, with only those features that it needs."""
 
     def __init__(self, network: STCN) -> None:
         super().__init__()
@@ -75,33 +75,33 @@ class DecodePart(nn.Module):
 
 
 class FeatureCache(SharedWeights):
-    """A network that keeps the key features of a sequence's frames, up to `most_bytes`.
+    """A network that caches the key features of a sequence's frames, up to `most_bytes`.
 
     Key features do not depend on objects, so trackers with other policies, budgets or prompts get the same, bit for
-    bit, and a comparison takes half the time. Features on an accelerator are not kept, to leave its memory free.
+    bit, and a comparison takes half the time. Features on an accelerator are not cached, to leave its memory free.
 
     Args:
-        network: computes.
-        most_bytes: of features to keep.
+        network: the network that computes.
+        most_bytes: the most bytes of features to cache.
     """
 
     def __init__(self, network: STCN, most_bytes: int = MOST_BYTES) -> None:
         super().__init__(network)
-        self.network = (network,)  # in a tuple, or its weights would be here twice
+        self.network = (network,)  # in a tuple, so that its weights are not registered twice
         self.most_bytes, self.num_bytes = most_bytes, 0
         self.sequence = ""
         self.seen: dict[bytes, tuple[KeyFeatures, float]] = {}
         self._seconds_spared = 0.0
 
     def begin(self, sequence: str) -> None:
-        """Begins a sequence, named so; cached features of other sequences are dropped."""
+        """Begins a sequence with this name; cached features of other sequences are dropped."""
         self._seconds_spared = 0.0
         if sequence != self.sequence:
             self.sequence, self.num_bytes = sequence, 0
             self.seen.clear()
 
     def spared(self) -> float:
-        """Returns how much longer it would have taken without this since this was last asked, in seconds."""
+        """Returns the time that the cache has saved since the last call, in seconds."""
         seconds, self._seconds_spared = self._seconds_spared, 0.0
         return seconds
 
@@ -139,5 +139,5 @@ class FeatureCache(SharedWeights):
 
 @lru_cache(maxsize=1)
 def cached_features(network: STCN) -> FeatureCache:
-    """Returns a network that computes as this one does, and in this process always the same, so that it remembers."""
+    """Returns a cache for a network; in this process it is the same one until another network is given."""
     return FeatureCache(network)

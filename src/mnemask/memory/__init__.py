@@ -1,1 +1,1 @@
-"""What is remembered of a video, how it is read, and what is forgotten."""
+"""The memory of a video: what is stored, how it is read, and what is evicted."""

@@ -1,4 +1,4 @@
-"""The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
+"""The memory bank of one video: it owns the tokens, writes, reads and evicts them, and keeps count."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -35,18 +35,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MemoryStats:
-    """Numbers about a memory bank.
+    """Statistics of a memory bank.
 
     Attributes:
-        tokens: cells remembered now.
-        frames: the same in frames' worth of cells.
-        pinned: of these, how many may never be evicted.
-        capacity: the most tokens there may be, None without a limit.
+        tokens: tokens in memory now.
+        frames: the same, in multiples of the tokens of one frame.
+        pinned: how many of them are pinned, that is, never evicted.
+        capacity: the maximum number of tokens, None without a limit.
         bank_bytes: bytes of keys, values and bookkeeping.
-        buffer_bytes: most bytes that a read needs besides.
+        buffer_bytes: the most additional bytes that a read needs.
         writes: frames written.
-        reads: frames read for.
-        evictions: tokens forgotten to make room.
+        reads: frames for which the memory was read.
+        evictions: tokens, old or new, that writes did not keep, including those merged into others.
     """
 
     tokens: int
@@ -60,7 +60,7 @@ class MemoryStats:
     evictions: int
 
     def __add__(self, other: "MemoryStats") -> "MemoryStats":
-        """Returns the numbers of two banks together; one is read after the other, so the larger buffer counts."""
+        """Returns the combined statistics of two banks, which are read in turn, so that the larger buffer counts."""
         both = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__ if name != "capacity"}
         limits = self.capacity, other.capacity
         capacity = None if None in limits else sum(each for each in limits if each is not None)
@@ -70,16 +70,16 @@ class MemoryStats:
 
 @dataclass(frozen=True, slots=True)
 class LastRead:
-    """What each query of the last read chose, and where that came from; no key, no value, no picture.
+    """The tokens that each query of the last read chose, and their origin; no keys, values or pictures.
 
-    It takes 12 bytes per query and slot for each group of objects that read the same tokens, which are the bytes that
-    the read itself had needed.
+    It takes 12 bytes per query and slot for each group of objects that read the same tokens; the read itself needed
+    these bytes too.
 
     Attributes:
-        frame: source frame of each token there was.
-        cell: its cell there.
-        mask_fraction: how much of it each object filled.
-        readings: the objects' rows that shared a read, and what was read.
+        frame: source frame of each token in memory at the read.
+        cell: its cell in that frame.
+        mask_fraction: how much of the cell each object filled.
+        readings: for each read, the rows of the objects that shared it, and its result.
     """
 
     frame: Int64[Tensor, " N"]
@@ -89,12 +89,12 @@ class LastRead:
 
     @classmethod
     def from_readings(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
-        """Returns it; keys and values are let go."""
+        """Returns the record of a read; it holds no reference to keys and values."""
         return cls(tokens.frame, tokens.cell, tokens.mask_fraction, tuple(readings))
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the readings; the rest is the memory's own as long as nothing is written."""
+        """Bytes of the readings; the other tensors are shared with the memory until the next write."""
         return sum(reading.index.nbytes + reading.weight.nbytes for _, reading in self.readings)
 
     def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
@@ -112,16 +112,16 @@ class MemoryBank:
     """The tokens of one video: written, read and evicted.
 
     Args:
-        config: what is kept and how it is read; its `short_side` is the tracker's. With a `kmn_sigma`, `grid` must be
-            known before a read; None is 0 here, where no network is known.
+        config: what is kept and how it is read; `short_side` is used by the tracker only. With a `kmn_sigma`, `grid`
+            must be set before a read; None means 0 here, where the network is not known.
 
     Attributes:
-        tokens: what is remembered, None before the first write.
-        grid: how cells lie in a frame, which `provenance` and `trace` tell; the tracker says it.
-        trace: is called with a record of each write, such as a TraceFile; None, the default, makes no records.
-        last_read: what the last read chose, until the tracker's next step.
-        frozen: True makes the memory read only: nothing is written, forgotten or counted any more, and what would need
-            it (masks of objects, removal) is refused.
+        tokens: the tokens in memory, None before the first write.
+        grid: the grid of a frame's cells, set by the tracker; needed by `provenance`, `trace` and the KMN kernel.
+        trace: called with a record of each write, such as a TraceFile; None, the default, makes no records.
+        last_read: the choices of the last read, until the tracker's next step.
+        frozen: True makes the memory read-only: nothing is written, evicted or counted any more, and what would change
+            it (given masks, removal) is rejected.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -150,20 +150,20 @@ class MemoryBank:
         pins: Bool[Tensor, "K P"],
         stride8: Float[Tensor, "C8 h8 w8"] | None = None,
     ) -> None:
-        """Remembers a frame and forgets what the policy gives up for it.
+        """Writes a frame, and evicts what the policy does not keep.
 
         Args:
-            key: of each cell.
-            value: of each object and cell.
+            key: the key of each cell.
+            value: the value of each object and cell.
             mask_fraction: how much of each cell each object fills, 0 to 1.
             frame: index of the frame in the video.
             step: the tracker's count of frames.
-            pins: which cells must never be evicted for the sake of which object.
-            stride8: features of the frame, needed where reads are refined.
+            pins: which cells are pinned for which object.
+            stride8: the frame's features at stride 8; required if reads are refined.
 
         Raises:
-            BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
-            PolicyError: if the policy is not this package's, and fails or breaks its contract; likewise.
+            BudgetError: if the budget cannot hold what must be kept; the memory does not change.
+            PolicyError: if a custom policy fails or breaks its contract; the memory does not change.
         """
         self.tokens_per_frame = len(key)
         new = Tokens.from_frame(
@@ -174,11 +174,11 @@ class MemoryBank:
         try:
             kept = self._update(memory, new, capacity, frame)
         except BudgetError:
-            # Of objects that are corrected in other frames each, what is pinned may fill more than there is.
+            # The pins of objects that were corrected in different frames may exceed the budget.
             given_up = memory.without_corrections(range(memory.num_objects))
             if self.config.keep_corrections or torch.equal(given_up.pins, memory.pins):
                 raise
-            log.info("corrections before frame %d do not fit the budget and may be forgotten; give a larger one", frame)
+            log.info("corrections before frame %d do not fit the budget and may be evicted; give a larger one", frame)
             kept = self._update(given_up, new, capacity, frame)
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
@@ -197,19 +197,19 @@ class MemoryBank:
         return self.policy.update(memory, new, capacity)
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
-        """Returns what a budget wants to know to say how many tokens with the shape of these it holds."""
+        """Returns the arguments of `Budget.limit` for tokens of this shape."""
         num_bytes = self.bytes_per_token(
             like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
         )
         return self.tokens_per_frame, num_bytes, self.config.top_k, like.key.device
 
     def bytes_per_token(self, num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
-        """Returns the bytes that a token takes in this bank, and for its place while it is read."""
+        """Returns the bytes that a token takes in this bank, including its place for the KMN kernel during a read."""
         more = stride8_bytes(self.config.stride8_weight) + (PLACE_BYTES if self.kmn_sigma else 0)
         return bytes_per_token(num_objects, key_channels, value_channels, value_bytes) + more
 
     def read_buffer_bytes(self, device: torch.device, num_queries: int | None = None) -> int:
-        """Returns the most bytes that a read needs on a device, by default for frames as large as those so far."""
+        """Returns the most bytes that a read needs on a device, by default for frames of the present size."""
         num_queries = self.tokens_per_frame if num_queries is None else num_queries
         return read_buffer_bytes(num_queries, self.config.top_k, tile_bytes(device, self.budget.max_bytes))
 
@@ -224,18 +224,17 @@ class MemoryBank:
     ) -> Float[Tensor, "K P Cv"]:
         """Returns each object's readout at each query, and counts the usage of tokens.
 
-        An object reads only tokens that cover it. Objects with the same tokens share one read; where they differ
-        (objects that appeared later), choices are counted in the read that saw the most tokens, so that each query
-        counts once.
+        An object reads only tokens that cover it. Objects with the same tokens share one read; if they differ (objects
+        that appeared later), usage is counted only in the read over the most tokens, so that each query counts once.
 
         Args:
-            query_key: of each cell.
+            query_key: the key of each cell.
             step: the tracker's count of frames.
-            stride8: features of the frame, needed where reads are refined.
+            stride8: the frame's features at stride 8; required if reads are refined.
         """
         assert self.tokens is not None, "a memory is written before it is read"
         tokens, self.last_read, detail = self.tokens, None, self._detail(stride8)
-        self.tokens_per_frame = len(query_key)  # before the first write in another video too
+        self.tokens_per_frame = len(query_key)  # also before the first write in another video
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
@@ -268,7 +267,7 @@ class MemoryBank:
         return KMNKernel.from_sigma(self.kmn_sigma, self._known_grid().shape) if self.kmn_sigma else None
 
     def _groups(self, tokens: Tokens) -> list[tuple[Readers, slice | Tensor]]:
-        """Returns who reads which tokens; that is worked out when it has changed, since it waits for the device."""
+        """Returns which objects read which tokens; computed only after a change, since it waits for the device."""
         if self._grouped is None or self._grouped[0] is not tokens.valid:
             groups = readers_of(tokens.valid)
             places = [each.places or torch.nonzero(tokens.valid[each.rows[0]])[:, 0] for each in groups]
@@ -281,19 +280,19 @@ class MemoryBank:
             self.tokens = self.tokens.add_object()
 
     def remove_object(self, row: int) -> None:
-        """Forgets everything about one object."""
+        """Removes an object's row, and the tokens that no other object reads."""
         self.last_read = None
         if self.tokens is not None:
             self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
             self._energy = torch.empty(0) if self.tokens is None else key_energy(self.tokens.key)
 
     def expect_correction(self, rows: Sequence[int]) -> None:
-        """Lets earlier corrections of these objects be evicted, unless all are kept; their first annotations stay."""
+        """Unpins earlier corrections of these objects, unless `keep_corrections` is set, but not their first masks."""
         if self.tokens is not None and not self.config.keep_corrections:
             self.tokens = self.tokens.without_corrections(rows)
 
     def counts(self) -> dict[str, int]:
-        """Returns the numbers that go with the tokens when a bank is saved."""
+        """Returns the counters that are saved with the tokens."""
         return {
             "writes": self.writes,
             "reads": self.reads,
@@ -302,30 +301,30 @@ class MemoryBank:
         }
 
     def restore(self, tokens: Tokens | None, *, writes: int, reads: int, evictions: int, tokens_per_frame: int) -> None:
-        """Takes over saved tokens and the numbers that go with them."""
+        """Takes over saved tokens and their counters."""
         self.writes, self.reads, self.evictions = writes, reads, evictions
         self.tokens_per_frame = tokens_per_frame
         if tokens is not None:
             self.tokens, self._energy = tokens, key_energy(tokens.key)
 
     def provenance(self) -> Provenance:
-        """Returns which past pixels are remembered, as arrays of its own; raises InputError before the first frame."""
+        """Returns where the tokens come from, as copied arrays; raises InputError before the first frame."""
         grid = self._known_grid()
         return Provenance.empty(grid) if self.tokens is None else Provenance.from_tokens(self.tokens, grid)
 
     def _known_grid(self) -> CellGrid:
         if self.grid is None:
-            raise InputError("the memory has not been told how large frames are", "step a frame, or set memory.grid")
+            raise InputError("the size of frames is not known yet", "step a frame, or set memory.grid")
         return self.grid
 
     def _num_pinned(self, tokens: Tokens) -> int:
-        """Returns how many tokens are pinned; counted when that has changed, since it waits for the device."""
+        """Returns how many tokens are pinned; counted only after a change, since it waits for the device."""
         if self._counted is None or self._counted[0] is not tokens.pins:
             self._counted = tokens.pins, int(tokens.pinned.sum())
         return self._counted[1]
 
     def stats(self) -> MemoryStats:
-        """Returns numbers about the bank."""
+        """Returns the statistics of the bank."""
         tokens = self.tokens
         capacity = UNLIMITED if tokens is None else self.budget.limit(*self._sizes(tokens))
         return MemoryStats(
@@ -342,7 +341,7 @@ class MemoryBank:
 
 
 def update_usage(tokens: Tokens, reading: Reading, step: int) -> Tokens:
-    """Returns the tokens with a read added to what is known of their use."""
+    """Returns the tokens with a read added to their usage."""
     index = reading.index.flatten()
     return replace(
         tokens,

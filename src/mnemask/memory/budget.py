@@ -1,4 +1,4 @@
-"""How much may be remembered: frames, tokens or bytes, turned into a number of tokens before anything is allocated."""
+"""The memory budget in frames, tokens or bytes, converted to a number of tokens before anything is allocated."""
 
 import re
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mi
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a memory bank may hold; exactly one of the three, or none for no limit.
+    """What a memory bank may hold, given in one of three units; no limit if none is given.
 
     Args:
-        frames: as many tokens as so many frames have. 2.5 is allowed.
-        tokens: cells of stride 16.
-        bytes: a number or a size such as "64MiB" or "1.5 GB"; counts the bank and the read's buffers. What each query
-            chose is counted for one group of objects that read the same tokens; each further group, of objects that
-            came later, holds 12 bytes more per cell and memory read (0.4 MB at 480 pixels and a top_k of 20).
+        frames: as many tokens as this number of frames has. 2.5 is allowed.
+        tokens: the number of tokens, which are cells of stride 16.
+        bytes: a number or a size such as "64MiB" or "1.5 GB", for the bank and the buffers of a read. The choices of
+            each query are counted for one group of objects that read the same tokens; each further group, of objects
+            that appeared later, takes 12 more bytes per cell and token read (0.4 MB at 480 pixels and a top_k of 20).
 
     Raises:
-        BudgetError: for a negative, empty or doubled budget.
+        BudgetError: if the budget is not positive, or given in more than one unit.
 
     Example:
         >>> Budget(bytes="64MiB").max_bytes
@@ -43,21 +43,19 @@ class Budget:
         kinds = {"frames": (int, float), "tokens": (int,), "bytes": (int, str)}
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, kinds[name]):
-                raise BudgetError(
-                    f"budget of {name} is {value!r}", "give a number, for bytes also a size such as 64MiB"
-                )
+                raise BudgetError(f"budget of {name} is {value!r}", "give a number, or for bytes a size such as 64MiB")
             if not isinstance(value, str) and not 0 < value < UNLIMITED:
-                raise BudgetError(f"budget of {value} {name} is not a positive number", "give 1 or more")
+                raise BudgetError(f"budget of {value} {name} is not a positive number below 2⁶²", "give 1 or more")
         if isinstance(self.bytes, str):
             parse_bytes(self.bytes)
 
     @property
     def max_bytes(self) -> int | None:
-        """The limit in bytes, None where it is not given in bytes."""
+        """The limit in bytes, None if it is not given in bytes."""
         return parse_bytes(self.bytes) if isinstance(self.bytes, str) else self.bytes
 
     def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int, device: torch.device = CPU) -> int:
-        """Returns how many tokens may be held when a frame is written; arguments as of `limit`.
+        """Returns how many tokens may be held when a frame is written; the arguments are those of `limit`.
 
         Raises:
             BudgetError: if that is less than one frame, which no policy can work with.
@@ -67,7 +65,7 @@ class Budget:
             return capacity
         if self.max_bytes is not None:
             least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k, 0)
-            # Two tiles of a sixteenth of the whole each are a seventh of the rest; 32 makes up for what is rounded off.
+            # Two tiles, each a sixteenth of the total, are a seventh of the rest; 32 makes up for rounding.
             least += 2 * tile_bytes(device, least * 8 // 7 + 32)
             remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
         elif self.tokens is not None:
@@ -80,10 +78,10 @@ class Budget:
         """Returns how many tokens may be held, even if that is less than a frame.
 
         Args:
-            tokens_per_frame: cells of one frame.
-            bytes_per_token: with the objects there are now.
-            top_k: memories read per query; their indices and weights are buffers too.
-            device: where the memory is, on which the size of a read's buffers depends.
+            tokens_per_frame: the number of cells of one frame.
+            bytes_per_token: the bytes of a token with the present number of objects.
+            top_k: tokens read per query; their indices and weights are buffers too.
+            device: the device of the memory, on which the size of a read's buffers depends.
         """
         if self.max_bytes is not None:
             held = self.max_bytes - read_buffer_bytes(tokens_per_frame, top_k, tile_bytes(device, self.max_bytes))
@@ -113,8 +111,9 @@ def parse_bytes(text: str) -> int:
 
 
 def read_buffer_bytes(num_queries: int, top_k: int, tile: int = AFFINITY_BYTES) -> int:
-    """Returns the bytes of a read's buffers: two copies of one chunk of affinities, and the chosen memories.
+    """Returns the bytes of a read's buffers: two copies of one tile of affinities, and the chosen tokens.
 
-    Chosen: int64 index, float32 affinity, float32 weight, per query and slot, once in chunks and once joined.
+    A chosen token is an int64 index, a float32 affinity and a float32 weight per query and slot, once in chunks and
+    once concatenated.
     """
     return 2 * tile + 2 * num_queries * top_k * (8 + 4 + 4)

@@ -1,4 +1,4 @@
-"""Which past pixels are remembered, and which tokens a pixel was read from: arrays that outlive the memory."""
+"""Where the tokens in memory come from, and which tokens a pixel was read from, as arrays that outlive the memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,17 @@ from mnemask.memory.tokens import CellGrid, Tokens
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Provenance:
-    """Where N remembered cells come from and how they have served, oldest write first.
+    """The origin and the usage of N tokens, oldest write first.
 
     Attributes:
-        grid: how cells lie in a frame.
+        grid: the grid of a frame's cells.
         frame: index of the source frame in the video.
         cell: position in the source frame's grid, row by row.
         topk_count: how often a query chose it among its top k.
         attention_mass: sum of the softmax weights it was read with.
         age: frames processed since it was written.
         mask_fraction: how much of the cell each object fills, 0 to 1; objects in the order of `Tracker.object_ids`.
-        pinned: whether it may never be evicted.
+        pinned: whether it is never evicted.
     """
 
     grid: CellGrid
@@ -43,12 +43,12 @@ class Provenance:
         """Returns the provenance of tokens.
 
         Args:
-            tokens: at least one object's; those that a warm start brought from another video are left out.
-            grid: of their frames.
+            tokens: the tokens of at least one object; those that a warm start brought from another video are left out.
+            grid: the grid of their frames.
             step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
         """
         tokens = of_this_video(tokens)
-        if step is None:  # each read chooses some token, and each write makes one
+        if step is None:  # each read chooses a token, and each write adds one
             step = int(torch.maximum(tokens.last_used, tokens.written_at).max()) if len(tokens) else 0
         return cls(
             grid=grid,
@@ -63,7 +63,7 @@ class Provenance:
 
     @classmethod
     def empty(cls, grid: CellGrid, num_objects: int = 0) -> "Provenance":
-        """Returns the provenance of nothing."""
+        """Returns the provenance of no tokens."""
         none = np.zeros(0, np.int64)
         mask_fraction = np.zeros((num_objects, 0), np.float32)
         return cls(grid, none, none, none, none.astype(np.float32), none, mask_fraction, none.astype(bool))
@@ -88,12 +88,12 @@ class Provenance:
 
     @property
     def usage(self) -> Float64[np.ndarray, " N"]:
-        """Top-k count / age, the age at least 1: the thesis's index, by which the least used go first."""
+        """Top-k count / age, with an age of at least 1: the thesis's index, by which `LFU` evicts."""
         usage: Float64[np.ndarray, " N"] = self.topk_count / np.maximum(self.age, 1)
         return usage
 
     def columns(self) -> dict[str, Any]:
-        """Returns the values as JSON holds them, a list for each attribute; fractions to three decimals."""
+        """Returns the values as JSON can hold them, a list for each attribute; fractions have three decimals."""
         return {
             "frame": self.frame.tolist(),
             "cell": self.cell.tolist(),
@@ -120,20 +120,20 @@ class Provenance:
 
 
 def array(tensor: Shaped[Tensor, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
-    """Returns a copy of a tensor as an array; a view would keep a bank alive that has moved on."""
+    """Returns a copy of a tensor as an array; a view would keep tokens alive that the bank has replaced."""
     return tensor.cpu().numpy().copy()
 
 
 def of_this_video(tokens: Tokens) -> Tokens:
-    """Returns the tokens without those of a video before, whose frames have negative numbers and sizes of their own."""
+    """Returns the tokens without those of an earlier video, whose frames have negative indices and other sizes."""
     return tokens if bool((tokens.frame >= 0).all()) else tokens[tokens.frame >= 0]
 
 
 def read_provenance(path: str | Path) -> Provenance:
-    """Returns which past pixels a saved tracker remembers; neither the video nor the model is needed.
+    """Returns where the tokens of a saved tracker come from; neither the video nor the model is needed.
 
     Args:
-        path: written by `Tracker.save`.
+        path: a file written by `Tracker.save`.
 
     Raises:
         CheckpointError: if the file is foreign, damaged or inconsistent.
@@ -168,19 +168,19 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """The M memories that one pixel's cell was read from, heaviest first.
+    """The M tokens that one pixel's cell was read from, heaviest first.
 
     Attributes:
         y: row of the pixel.
         x: column of the pixel.
-        index: the frame that it is a pixel of.
-        object_ids: the objects that were tracked when the frame came.
-        grid: how cells lie in a frame.
-        query: the pixel's cell; all pixels of a cell read the same.
-        frame: source frame of each memory.
-        cell: its cell there.
-        weight: with which each object read it; sums to 1 over M, or to 0 for an object without memories.
-        mask_fraction: how much of the memory's cell each object filled, 0 to 1.
+        index: index of the pixel's frame.
+        object_ids: the objects that were tracked before this frame.
+        grid: the grid of a frame's cells.
+        query: the pixel's cell; all pixels of a cell read the same tokens.
+        frame: source frame of each token.
+        cell: its cell in that frame.
+        weight: the weight with which each object read it; sums to 1 over M, or to 0 for an object without tokens.
+        mask_fraction: how much of the token's cell each object filled, 0 to 1.
     """
 
     y: int
@@ -202,17 +202,17 @@ class Explanation:
 
     @property
     def box(self) -> Float64[np.ndarray, "M 4"]:
-        """Left, top, right and bottom of each memory's cell in pixels of its source frame."""
+        """Left, top, right and bottom of each token's cell in pixels of its source frame."""
         return self.grid.boxes(self.cell)
 
     @property
     def votes(self) -> Float32[np.ndarray, " K"]:
-        """How much of what was read is each object, 0 to 1: the mean of its share, weighted."""
+        """The share of each object in what was read, 0 to 1: its mean mask fraction, weighted."""
         votes: Float32[np.ndarray, " K"] = (self.weight * self.mask_fraction).sum(1)
         return votes
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the values as JSON holds them."""
+        """Returns the values as JSON can hold them."""
         return {
             "y": self.y,
             "x": self.x,

@@ -1,11 +1,11 @@
-"""Reading the memory: how alike a query and a memory are, and the mixture of values that follows (thesis 3.3.2).
+"""Reading the memory: the affinities of queries and memory keys, and the weighted means of values (thesis 3.3.2).
 
-Training and inference call the same equations: training reads every token densely and differentiates, inference
-reads the k most alike in tiles of bounded size.
+Training and inference use the same equations: training reads all tokens densely and differentiates, inference reads
+the k tokens with the highest affinities in tiles of bounded size.
 
-Keys compare cells of 16 × 16 pixels, at which two objects of one kind look the same. A token can also carry what the
-key encoder saw of its cell's 2 × 2 windows of 8 × 8 pixels, and the k memories that a query found by their keys are
-weighed anew by how well these match (the thesis's future work: multi-scale affinity). Nothing is trained for it.
+Keys describe cells of 16 × 16 pixels, at which two objects of the same kind look alike. A token can also carry the key
+encoder's features of its cell's 2 × 2 windows of 8 × 8 pixels; the k tokens that a query found by their keys are then
+re-weighted by how well these match (multi-scale affinity, the thesis's future work). This needs no training.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from torch.nn import functional as F
 from mnemask.errors import InputError
 
 Metric = Literal["l2", "dot", "cosine"]
-AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and memories; fits the caches of a CPU
-GPU_AFFINITY_BYTES = 256 * 2**20  # 2 frames at 480 pixels take 21 MiB, and 32 take 336 MiB; each tile is some launches
-TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes longer, with more, the product does
+AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and tokens; fits the caches of a CPU
+GPU_AFFINITY_BYTES = 256 * 2**20  # 2 frames at 480 pixels take 21 MiB, 32 take 336 MiB; each tile is several launches
+TILE_COLUMNS = 2**15  # tokens in a tile; with fewer, finding the k best takes longer, with more, the product does
 FOLDS = 16
 UNLIMITED = 2**62
-MIN_KMN_SIGMA = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
+MIN_KMN_SIGMA = 0.01  # of the short side: less than a third of a cell at 480 pixels
 MAX_KMN_SIGMA = 1000.0
-PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts and joined
-WINDOWS = 4  # of a cell: 2 × 2
-CHANNELS = 16  # what is kept of each window's 128 (ResNet-18) or 512 (ResNet-50)
-DETAIL_BYTES = WINDOWS * CHANNELS * 2  # of a token
+PLACE_BYTES = 2 * 3 * 4  # of a token's place: three float32, once in parts and once concatenated
+WINDOWS = 4  # per cell: 2 × 2
+CHANNELS = 16  # per window, projected from 128 (ResNet-18) or 512 (ResNet-50)
+DETAIL_BYTES = WINDOWS * CHANNELS * 2  # per token
 
 
 def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
-    """Returns how many bytes of affinities a read holds at a time on a device: a GPU is fed with one tile, if it fits.
+    """Returns how many bytes of affinities a read holds at a time on a device: on a GPU, one tile for all if it fits.
 
     Args:
-        device: of the keys.
-        max_bytes: of the whole memory, of which tiles take no more than a sixteenth on a GPU; None for no limit.
+        device: the device of the keys.
+        max_bytes: the limit for the whole memory, of which a GPU tile takes at most a sixteenth; None for no limit.
     """
     if device.type != "cuda":
         return AFFINITY_BYTES
@@ -48,12 +48,12 @@ def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
 
 
 def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
-    """Returns |m|² of each memory key, which the bank keeps so that a read need not compute it."""
+    """Returns |m|² of each memory key, which the bank keeps so that reads do not compute it."""
     return key.square().sum(-1)
 
 
 def temperature(key: Float[Tensor, "*B N Ck"]) -> float:
-    """Returns √Ck, the temperature of the softmax over affinities, by which they are divided (thesis eq. 1)."""
+    """Returns √Ck, the temperature by which affinities are divided before the softmax (thesis eq. 1)."""
     return sqrt(key.shape[-1])
 
 
@@ -63,10 +63,10 @@ def affinity(
     energy: Float[Tensor, "*B N"],
     metric: Metric = "l2",
 ) -> Float[Tensor, "*B P N"]:
-    """Returns how alike each query and each memory are, up to a constant per query.
+    """Returns the affinity of each query and each memory key, up to a constant per query.
 
-    l2 (thesis eq. 1): −‖m − q‖² / √Ck = (2 m·q − |m|² − |q|²) / √Ck. The last term is the same for all memories of a
-    query, so the softmax over memories drops it. dot: m·q / √Ck. cosine: m·q / (|m| |q|).
+    l2 (thesis eq. 1): −‖m − q‖² / √Ck = (2 m·q − |m|² − |q|²) / √Ck. The last term is the same for all tokens of a
+    query, so the softmax over tokens drops it. dot: m·q / √Ck. cosine: m·q / (|m| |q|).
     """
     scale = temperature(query_key)
     if metric == "cosine":
@@ -87,17 +87,17 @@ def read_dense(
 ) -> Float[Tensor, "*B P Cv"]:
     """Returns the weighted mean of all values at each query, by l2 affinities; differentiable.
 
-    Affinities and weights are computed in the keys' precision, under autocast too; their product with the values is
-    autocast's.
+    Affinities and weights are computed in the keys' precision, even under autocast; their product with the values
+    follows autocast.
 
     Args:
-        query_key: what looks.
-        memory_key: what is looked through.
-        memory_value: what is mixed, in any precision.
-        weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its affinities are
-            complete: the term that the softmax drops, −|q|² / √Ck, is in them.
-        kernel: the KMN kernel; None to read anywhere. Its centres are an argmax, through which no gradient flows.
-            Queries are then all cells of a frame, row by row.
+        query_key: the keys of the queries.
+        memory_key: the keys of the tokens.
+        memory_value: the values of the tokens, in any precision.
+        weigh: a function from affinities [*B P N] to weights; by default the softmax over tokens. Its affinities are
+            complete: they include the term that the softmax drops, −|q|² / √Ck.
+        kernel: the KMN kernel; None for reads without it. Its centres are an argmax, through which no gradient flows.
+            With it, the queries must be all cells of a frame, row by row.
     """
     with torch.autocast(query_key.device.type, enabled=False):
         alike = affinity(query_key, memory_key, key_energy(memory_key))
@@ -112,10 +112,10 @@ def read_dense(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a query read.
+    """The tokens that each query read.
 
     Attributes:
-        index: the tokens it chose, those with the most alike keys first.
+        index: the chosen tokens, those with the highest key affinity first.
         weight: the softmax weight of each; sums to 1 over k.
     """
 
@@ -131,10 +131,10 @@ class Reading:
         return found.view(count, -1, found.shape[1])
 
     def objects_at_once(self, max_bytes: int | None = None) -> int:
-        """Returns for how many objects one call gathers: a GPU takes as many as a tile's bytes hold, a CPU one.
+        """Returns how many objects one call should gather: on a GPU as many as a tile's bytes hold, on a CPU one.
 
         Args:
-            max_bytes: of the whole memory, see `tile_bytes`.
+            max_bytes: the limit for the whole memory, see `tile_bytes`.
         """
         if not self.index.is_cuda:
             return 1
@@ -142,7 +142,7 @@ class Reading:
 
 
 def check_kmn_sigma(kmn_sigma: object) -> None:
-    """Raises InputError unless σ of a kernel can be this fraction of a frame's short side."""
+    """Raises InputError unless σ is 0, or a fraction of a frame's short side that a kernel can have."""
     if (
         isinstance(kmn_sigma, bool)
         or not isinstance(kmn_sigma, int | float)
@@ -156,7 +156,7 @@ def check_kmn_sigma(kmn_sigma: object) -> None:
 
 
 def resolve_kmn_sigma(kmn_sigma: int | float | None, default: int | float) -> int | float:
-    """Returns the σ that was asked for, or the network's own for None; raises InputError for an impossible one."""
+    """Returns the given σ, or the network's default for None; raises InputError if it is out of range."""
     if kmn_sigma is None:
         return default
     check_kmn_sigma(kmn_sigma)
@@ -165,15 +165,15 @@ def resolve_kmn_sigma(kmn_sigma: int | float | None, default: int | float) -> in
 
 @dataclass(frozen=True, slots=True)
 class KMNKernel:
-    """Keeps each memory near the query that it fits best, so that what looks like it elsewhere does not read it.
+    """Limits each token to queries near its best match, so that cells that look alike elsewhere do not read it.
 
-    A memory's weight falls with the distance d of a query from the one most like it, by exp(−d² / 2σ²): the kernelized
-    read of KMN (Seong, Hyun and Kim, "Kernelized Memory Network for Video Object Segmentation", ECCV 2020).
-    Finding that query takes a second product of all queries and memories, and PLACE_BYTES of each memory for a while.
+    A token's weight falls with the distance d of a query from the one with the highest affinity, by exp(−d² / 2σ²): the
+    kernelized read of KMN (Seong, Hyun and Kim, "Kernelized Memory Network for Video Object Segmentation", ECCV 2020).
+    Finding that query takes a second product of all queries and tokens, and temporarily PLACE_BYTES per token.
 
     Attributes:
         sigma: σ in cells, above 0.
-        columns: cells in a row of the frame whose cells are the queries.
+        columns: the number of columns in the grid of query cells.
     """
 
     sigma: int | float
@@ -181,7 +181,7 @@ class KMNKernel:
 
     @classmethod
     def from_sigma(cls, kmn_sigma: int | float, grid: tuple[int, int]) -> "KMNKernel | None":
-        """Returns the kernel with this fraction of the short side of a grid (rows, columns) as σ, None for 0."""
+        """Returns the kernel whose σ is this fraction of the short side of a grid (rows, columns), None for 0."""
         return cls(kmn_sigma * min(grid), grid[1]) if kmn_sigma else None
 
     def places(self, cell: Int64[Tensor, " P"]) -> Float[Tensor, "P 2"]:
@@ -190,10 +190,10 @@ class KMNKernel:
         return place.to(torch.float32) / self.sigma
 
     def of_queries(self, query_key: Float[Tensor, "P Ck"]) -> Float[Tensor, "P 3"]:
-        """Returns one factor of what is added to affinities; the other is `of_memories`.
+        """Returns the queries' factor of the term that is added to affinities; `of_memories` returns the other factor.
 
-        −d² / 2σ² = q·m − |m|²/2 − |q|²/2 with places q and m in units of σ; the last term is the same for all memories
-        of a query, so the softmax over memories drops it, and a read leaves it out.
+        −d² / 2σ² = q·m − |m|²/2 − |q|²/2 with places q and m in units of σ; the last term is the same for all tokens of
+        a query, so the softmax over tokens drops it, and a read omits it.
         """
         places = self.places(torch.arange(len(query_key), device=query_key.device))
         return F.pad(places, (0, 1), value=1)
@@ -205,7 +205,7 @@ class KMNKernel:
         metric: Metric,
         held: int = AFFINITY_BYTES,
     ) -> Float[Tensor, "N 3"]:
-        """Returns the other factor, of the place where each memory fits best; `held` bytes are compared at a time."""
+        """Returns the tokens' factor, from the place of each token's best match, with `held` bytes of affinities."""
         energy = key_energy(query_key)
         rows = max(1, held // (4 * len(query_key)))
         near = []
@@ -219,7 +219,7 @@ class KMNKernel:
     def on_affinities(
         self, query_key: Float[Tensor, "*B P Ck"], memory_key: Float[Tensor, "*B N Ck"], metric: Metric
     ) -> Float[Tensor, "*B P N"]:
-        """Returns −d² / 2σ², what is added to whole affinities."""
+        """Returns −d² / 2σ², the term that is added to complete affinities."""
         if query_key.ndim > 2:
             clips = zip(query_key, memory_key, strict=True)
             return torch.stack([self.on_affinities(*clip, metric) for clip in clips])
@@ -238,25 +238,25 @@ def read_top_k(
     kernel: KMNKernel | None = None,
     max_bytes: int | None = None,
 ) -> Reading:
-    """Returns the k most alike memories of each query and their softmax weights.
+    """Returns the k tokens with the highest affinity to each query, and their softmax weights.
 
-    Queries and memories go through in tiles, so that no more than `tile_bytes` are held, however many there are.
+    Queries and tokens are processed in tiles, so that no more than `tile_bytes` of affinities are held at a time.
 
     Args:
-        query_key: of all cells of a frame, row by row where there is a kernel.
-        memory_key: what is looked through.
-        energy: |m|² of each memory.
-        k: memories that each query reads; all if there are fewer.
-        metric: how alike a query and a memory are.
-        kernel: the KMN kernel; None to read anywhere.
-        max_bytes: of the whole memory, see `tile_bytes`.
+        query_key: the keys of the queries; with a kernel, these are all cells of a frame, row by row.
+        memory_key: the keys of the tokens.
+        energy: |m|² of each token's key.
+        k: the number of tokens that each query reads; all if there are fewer.
+        metric: the metric of affinities.
+        kernel: the KMN kernel; None for reads without it.
+        max_bytes: the limit for the whole memory, see `tile_bytes`.
     """
     k = min(k, len(memory_key))
     held = tile_bytes(query_key.device, max_bytes)
     places = None
     if kernel is not None:
         places = kernel.of_queries(query_key), kernel.of_memories(query_key, memory_key, metric, held)
-    # Tiles of one width: a narrow last one would cost as much as the others.
+    # Tiles of equal width: a narrow last one would cost as much as the others.
     widest = max(1, held // (4 * len(query_key))) if query_key.is_cuda else TILE_COLUMNS
     width = ceil(len(memory_key) / ceil(len(memory_key) / widest))
     height = max(1, held // (4 * width))
@@ -286,20 +286,20 @@ def _tile(
     metric: Metric,
     places: tuple[Float[Tensor, "P C"], Float[Tensor, "N C"]] | None,
 ) -> Float[Tensor, "rows columns"]:
-    """Returns the affinities of some queries and memories; `places` has the factors of the kernel, if there is one."""
+    """Returns the affinities of some queries and tokens; `places` holds the factors of the kernel, if there is one."""
     alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
     return alike if places is None else alike.addmm_(places[0][rows], places[1][columns].T)
 
 
 def largest(rows: Float[Tensor, "P N"], k: int) -> tuple[Float[Tensor, "P k"], Int64[Tensor, "P k"]]:
-    """Returns the k largest numbers of each row, or all if there are fewer, largest first, and where they are.
+    """Returns the k largest numbers of each row, or all if there are fewer, in descending order, and their columns.
 
-    The columns are dealt out to groups of FOLDS. No number is among the k largest unless its group's maximum is among
+    The columns are divided into groups of FOLDS. No number is among the k largest unless its group's maximum is among
     the k largest maxima, so only those k groups are searched; maxima are found faster than the largest k.
     """
     num_columns = rows.shape[1]
     groups = num_columns // FOLDS
-    if groups < 8 * k or rows.is_cuda:  # whose topk needs no help
+    if groups < 8 * k or rows.is_cuda:  # a GPU's topk is fast enough
         best, index = rows.topk(min(k, num_columns), dim=1)
         return best, index
     folded = groups * FOLDS
@@ -312,15 +312,15 @@ def largest(rows: Float[Tensor, "P N"], k: int) -> tuple[Float[Tensor, "P k"], I
 
 
 def stride8_bytes(stride8_weight: int | float) -> int:
-    """Returns the bytes that each token takes for the comparison at stride 8; none where reads are not refined."""
+    """Returns the bytes that each token takes for the affinity at stride 8; 0 if reads are not refined."""
     return DETAIL_BYTES if stride8_weight else 0
 
 
 def stride8_windows(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
-    """Returns a descriptor of each cell's four windows; two windows of one frame are at squared distance 1 on average.
+    """Returns descriptors of each cell's four windows, at a mean squared distance of 1 from each other in a frame.
 
-    A random projection keeps distances approximately (Johnson and Lindenstrauss), for any network and without a file.
-    Its result is standardised over the frame, so that it means the same for all networks, in any light.
+    A random projection approximately preserves distances (Johnson and Lindenstrauss), for any network and without a
+    file. Its result is standardised over the frame, so that distances are comparable for all networks, in any light.
     """
     height, width = stride8.shape[1] // 2, stride8.shape[2] // 2
     windows = stride8.float().flatten(1).T @ random_signs(len(stride8)).to(stride8.device)
@@ -332,7 +332,7 @@ def stride8_windows(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 
 
 @lru_cache
 def random_signs(channels: int) -> Float[Tensor, "C8 D"]:
-    """Returns the projection of so many channels, always the same."""
+    """Returns the projection for a number of channels, always the same."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(2, (channels, CHANNELS), generator=generator, device="cpu").float() * 2 - 1
 
@@ -344,15 +344,15 @@ def rerank(
     weight: float,
     max_bytes: int | None = None,
 ) -> Reading:
-    """Returns the reading with `weight` × distance at stride 8 taken from each affinity; the memories stay the same.
+    """Returns the reading with `weight` × distance at stride 8 subtracted from each affinity, for the same tokens.
 
     Args:
-        reading: what was found at stride 16.
+        reading: the reading at stride 16.
         query: the windows of each query's cell.
-        memory: of each token's.
-        weight: of the distance, from 0. Windows as unlike as two of one frame are on average divide by e^weight what
-            a memory counts.
-        max_bytes: of the whole memory, see `tile_bytes`.
+        memory: the windows of each token's cell.
+        weight: the weight of the distance, from 0. At the mean distance between windows of one frame, the weight of a
+            token is divided by e^weight.
+        max_bytes: the limit for the whole memory, see `tile_bytes`.
     """
     num_numbers = reading.index.shape[1] * WINDOWS * (2 * CHANNELS + 2 * WINDOWS)
     rows = max(1, tile_bytes(query.device, max_bytes) // (4 * num_numbers))
@@ -364,7 +364,7 @@ def rerank(
 
 
 def window_distance(query: Float[Tensor, "P 4 D"], memory: Float[Tensor, "P k 4 D"]) -> Float[Tensor, "P k"]:
-    """Returns the mean, over a query's windows, of the squared distance to the nearest window of each memory."""
+    """Returns the mean, over a query's windows, of the squared distance to the nearest window of each token."""
     product = torch.einsum("psd,pktd->pkst", query, memory)
     nearest = (memory.square().sum(-1)[:, :, None] - 2 * product).amin(-1)  # [P k 4]
     return (nearest + query.square().sum(-1)[:, None]).mean(-1)

@@ -1,7 +1,7 @@
-"""A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily.
+"""A tracker on disk: tensors and a few facts in one safetensors file, written atomically and validated when read.
 
-A SHA-256 of the content tells a file that was damaged since from one that is as it was written. Types and shapes of
-saved tokens may fit and their numbers still be none that a tracker can have remembered: that is checked too.
+A SHA-256 of the content reveals damage. Saved tokens may have the right types and shapes, and still contain numbers
+that no tracker can have written; this is checked too.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 
 MOST_CELLS = 2**20  # of stride 16 in the largest frame
-LARGEST_FRAME = 2**53  # beyond, JSON and float64 lose count
+LARGEST_FRAME = 2**53  # larger integers are not exact in JSON and float64
 
 
 def unsound(
@@ -35,16 +35,16 @@ def unsound(
     value_channels: int,
     detail_bytes: int,
 ) -> str | None:
-    """Returns a phrase on what is wrong with tokens read from a file, or None.
+    """Returns a phrase that describes what is wrong with tokens read from a file, or None.
 
     Args:
-        tokens: whose tensors fit together.
+        tokens: tokens whose tensors fit together.
         steps: the tracker's count of frames.
-        num_cells: of its frames, None before the first. Tokens of an earlier video, whose frames are negative, may come
-            from larger ones.
-        key_channels: of the network.
-        value_channels: of the network.
-        detail_bytes: of a token, for the comparison at stride 8.
+        num_cells: the number of cells of its frames, None before the first. Tokens of an earlier video, whose frame
+            indices are negative, may come from larger frames.
+        key_channels: the network's channels of a key.
+        value_channels: the network's channels of a value.
+        detail_bytes: the bytes of a token for the affinity at stride 8.
     """
     if tokens.key.shape[1] != key_channels or tokens.value.shape[2] != value_channels:
         return (
@@ -53,7 +53,7 @@ def unsound(
         )
     windows, channels = tokens.detail.shape[1:]
     if windows != WINDOWS or windows * channels * tokens.detail.element_size() != detail_bytes:
-        return f"{windows} × {channels} numbers at stride 8 a token, where {detail_bytes} bytes are expected"
+        return f"{windows} × {channels} numbers at stride 8 per token, where {detail_bytes} bytes are expected"
     if not len(tokens):
         return None
     ranges = {
@@ -99,18 +99,18 @@ VALUE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> None:
-    """Writes tokens and facts: under the final name there is the old file or all of the new one, come what may.
+    """Writes tokens and facts atomically: the path always holds either the old file or the complete new one.
 
     Args:
-        path: of the file.
-        tokens: None where nothing is remembered yet.
-        facts: anything that JSON holds.
+        path: the file.
+        tokens: the tokens, None if the memory is empty.
+        facts: values that JSON can hold.
 
     Raises:
         OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
     """
     refuse_no_name(path)
-    if path.is_symlink():  # what it leads to is written, and it stays
+    if path.is_symlink():  # its target is written, and the link stays
         path = Path(os.path.realpath(path))
     is_file = path.is_file()
     if (os.path.lexists(path) and not is_file) or (is_file and path.stat().st_size and not _is_bank(path)):
@@ -150,7 +150,7 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}",
-            "it is not a memory bank, or one of another version: track the video again",
+            "give a memory bank of this version, or track the video again",
         )
     text = metadata.get("facts", "")
     if metadata.get("sha256") != digest_of(text, tensors):
@@ -161,7 +161,7 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
 
 
 def digest_of(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """Returns the SHA-256 of the facts and of each tensor's name, precision, shape and numbers."""
+    """Returns the SHA-256 of the facts and of each tensor's name, dtype, shape and numbers."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -173,9 +173,9 @@ def _facts(text: str, path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"memory bank {str(path)!r} has garbled facts ({error})", "write it again") from error
+        raise CheckpointError(f"memory bank {str(path)!r} has malformed facts ({error})", "write it again") from error
     if not isinstance(facts, dict):
-        raise CheckpointError(f"memory bank {str(path)!r} has facts {text[:60]!r}, not named ones", "write it again")
+        raise CheckpointError(f"memory bank {str(path)!r} has unnamed facts {text[:60]!r}", "write it again")
     return facts
 
 

@@ -1,17 +1,17 @@
-"""Tokens: what is remembered, and where the cells of a frame that they come from lie among its pixels.
+"""Tokens, the entries of the memory, and the grid of a frame's cells, from which they come.
 
-The legend of every tensor shape in the project:
+The legend of all tensor shapes in the project:
 
 ====  =====================================================  ====  ==========================================
 K     objects (rows; the caller's ids live in the tracker)   H W   pixels
 N     tokens in memory                                       h w   cells of stride 16
 P     query cells, P = h·w                                   B     batch, in the network only
-Ck    channels of a key                                      k     memories read per query (top-k)
+Ck    channels of a key                                      k     tokens read per query (top-k)
 Cv    channels of a value                                    D     channels of a detail's window (stride 8)
 ====  =====================================================  ====  ==========================================
 
-A token is one cell of one past frame: a key that queries are compared with, and a value per object. It carries what a
-memory policy may want to know of it; the bank keeps that up to date at each read.
+A token is one cell of one past frame: a key that queries are compared with, and a value per object. It also carries the
+metadata that memory policies use; the bank updates its usage at each read.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ from mnemask.model.stcn import STRIDE
 
 @dataclass(frozen=True, slots=True)
 class CellGrid:
-    """The cells of stride 16 of one video's frames; they are counted row by row.
+    """The cells of stride 16 of one video's frames, numbered row by row.
 
     Attributes:
         size: height and width of the frames, in pixels.
-        short_side: what the frames' short side is made before the network sees them; None leaves them as they are.
+        short_side: the short side to which frames are resized for the network; None keeps their size.
 
     Example:
         >>> grid = CellGrid((480, 854), short_side=480)
@@ -57,7 +57,7 @@ class CellGrid:
         return rows * columns
 
     def boxes(self, cell: Int64[np.ndarray, " N"]) -> Float64[np.ndarray, "N 4"]:
-        """Returns left, top, right and bottom of cells in pixels of the frame, cut off at its edges."""
+        """Returns left, top, right and bottom of cells in pixels of the frame, clipped at its edges."""
         (scale_y, above), (scale_x, before) = self._axes()
         row, column = np.divmod(cell, self.shape[1])
         edges = (
@@ -82,14 +82,14 @@ class CellGrid:
     def cells_under(
         self, height: int, width: int, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Int64[np.ndarray, "h w"]:
-        """Returns the cell under each pixel of a picture that shows the whole frame at any size, or of a part of it."""
+        """Returns the cell under each pixel of a picture of the whole frame at any size, or of a part of it."""
         (scale_y, above), (scale_x, before) = self._axes()
         y = (np.arange(height)[rows] + 0.5) * (self.size[0] / height) * scale_y + above
         x = (np.arange(width)[columns] + 0.5) * (self.size[1] / width) * scale_x + before
         return (y // STRIDE).astype(np.int64)[:, None] * self.shape[1] + (x // STRIDE).astype(np.int64)
 
     def _axes(self) -> tuple[tuple[float, int], tuple[float, int]]:
-        """Returns, for y and for x, the working pixels of a pixel and the padding that goes before them."""
+        """Returns, for y and for x, the scale from the frame to its working size, and the padding before it."""
         working = preprocess.working_size(self.size, self.short_side)
         before, _, above, _ = preprocess.padding(working)
         return (working[0] / self.size[0], above), (working[1] / self.size[1], before)
@@ -97,11 +97,11 @@ class CellGrid:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """N remembered cells, oldest write first.
+    """N tokens, oldest write first.
 
     Attributes:
-        key: float32.
-        value: per object, in the network's precision; zero where `valid` is False.
+        key: the keys, float32.
+        value: the values per object, in the network's precision; zero where `valid` is False.
         valid: whether the object existed when the token was written; it reads no other tokens.
         mask_fraction: how much of the cell each object filled, 0 to 1.
         frame: index of the source frame in the video.
@@ -109,9 +109,9 @@ class Tokens:
         written_at: the tracker's step at which the token was written.
         topk_count: (query, top-k slot) pairs that chose this token since it was written.
         attention_mass: sum of the softmax weights it was read with.
-        last_used: step at which a query last chose it; `written_at` before the first hit.
+        last_used: step at which a query last chose it; `written_at` if none has.
         pins: which objects' annotations keep it from being evicted.
-        detail: what the cell's 2 × 2 windows look like at stride 8; of no channels where reads are not refined.
+        detail: descriptors of the cell's 2 × 2 windows at stride 8; without channels if reads are not refined.
     """
 
     key: Float[Tensor, "N Ck"]
@@ -139,7 +139,7 @@ class Tokens:
         pins: Bool[Tensor, "K P"],
         detail: Float16[Tensor, "P 4 D"] | None = None,
     ) -> "Tokens":
-        """Returns the tokens of one frame, not read yet."""
+        """Returns the tokens of one frame, without any usage."""
         cells = torch.arange(len(key), device=key.device)
         return cls(
             key=key,
@@ -189,7 +189,7 @@ class Tokens:
         return Tokens(**joined)
 
     def without_values(self) -> "Tokens":
-        """Returns the tokens with values of no channels: enough to choose by, and copied at next to no cost."""
+        """Returns the tokens with values without channels: enough for choosing tokens, and cheap to copy."""
         return replace(self, value=self.value[:, :, :0])
 
     def tensors(self) -> dict[str, Tensor]:
@@ -203,7 +203,7 @@ class Tokens:
 
     @property
     def pinned(self) -> Bool[Tensor, " N"]:
-        """Whether each token may never be evicted."""
+        """Whether each token is pinned, that is, never evicted."""
         return self.pins.any(0)
 
     @property
@@ -212,7 +212,7 @@ class Tokens:
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def add_object(self) -> "Tokens":
-        """Returns the tokens with one more row, of an object that none of them covers."""
+        """Returns the tokens with one more row, for an object that none of them covers."""
         return replace(
             self, **{name: torch.cat((rows := getattr(self, name), torch.zeros_like(rows[:1]))) for name in PER_OBJECT}
         )
@@ -224,7 +224,7 @@ class Tokens:
         return rest[rest.valid.any(0)]
 
     def without_corrections(self, rows: Sequence[int]) -> "Tokens":
-        """Returns the tokens with only the first annotation of these objects pinned: a new correction is on its way."""
+        """Returns the tokens with only the first annotation of these objects pinned, for a new correction."""
         pins = self.pins.clone()
         for row in rows:
             if bool(pins[row].any()):
@@ -240,10 +240,10 @@ class Readers:
     """Objects that read the same tokens.
 
     Attributes:
-        rows: of the objects.
-        count: tokens that they read.
-        places: where these are, if they lie side by side; tokens are in the order of writing, so those that were
-            written since an object appeared do.
+        rows: the rows of the objects.
+        count: the number of tokens that they read.
+        places: the slice of these tokens, None if they are not contiguous; tokens are in the order of writing, so those
+            written since an object appeared are.
     """
 
     rows: tuple[int, ...]
@@ -252,7 +252,7 @@ class Readers:
 
 
 def readers_of(valid: Bool[Tensor, "K N"]) -> list[Readers]:
-    """Returns the objects in groups that read the same tokens; the group that reads most comes first."""
+    """Returns the objects in groups that read the same tokens; the group that reads the most comes first."""
     table = valid.cpu().numpy()
     rows_by_pattern: dict[bytes, list[int]] = {}
     for row, covered in enumerate(table):
@@ -267,7 +267,7 @@ def readers_of(valid: Bool[Tensor, "K N"]) -> list[Readers]:
 
 
 def runs_of(rows: Sequence[int], at_most: int) -> list[slice]:
-    """Returns rising rows as slices, each of up to so many that follow one another."""
+    """Returns ascending rows as slices, each of at most `at_most` consecutive rows."""
     runs: list[slice] = []
     for row in rows:
         if runs and runs[-1].stop == row and row - runs[-1].start < at_most:
@@ -278,7 +278,7 @@ def runs_of(rows: Sequence[int], at_most: int) -> list[slice]:
 
 
 def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
-    """Returns the bytes that one token takes in a bank: key, values, and what policies want to know; not its detail."""
+    """Returns the bytes that one token takes in a bank: key, values and metadata; not its detail."""
     per_object = value_channels * value_bytes + 1 + 4 + 1  # value, valid, mask_fraction, pins
     once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, attention_mass
     return num_objects * per_object + once

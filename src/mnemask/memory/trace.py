@@ -1,4 +1,4 @@
-"""What was forgotten, when and why: a record of each write, as lines of JSON."""
+"""A trace of what was evicted, when and why: a record of each write, as lines of JSON."""
 
 import json
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ class WriteRecord:
     Attributes:
         frame: index of the frame that was written.
         step: the tracker's count of frames.
-        policy: which decided, with its settings.
-        capacity: the most tokens there may be, None without a limit.
-        held: tokens remembered afterwards.
-        evicted: what was remembered and no longer is, as it was when it went: top-k count, age, usage.
-        left_out: cells of the new frame that did not get in, for want of room or because they were merged into others.
-        evicted_earlier: how many tokens of a video before, which a warm start had brought, are remembered no longer;
-            they are not among `evicted`, since they have no place in this video.
+        policy: the policy, with its settings.
+        capacity: the maximum number of tokens, None without a limit.
+        held: the number of tokens in memory afterwards.
+        evicted: the evicted tokens, with their top-k count, age and usage at that time.
+        left_out: cells of the new frame that were not added, for lack of room or because they were merged into others.
+        evicted_earlier: the number of evicted tokens that a warm start had brought from an earlier video; they are not
+            in `evicted`, since they have no place in this video.
     """
 
     frame: int
@@ -42,10 +42,10 @@ class WriteRecord:
     def from_write(
         cls, memory: Tokens, new: Tokens, kept: Tokens, *, grid: CellGrid, policy: str, capacity: int | None
     ) -> "WriteRecord":
-        """Returns the record of a write, from what was remembered, what was new and what was kept of both."""
+        """Returns the record of a write, from the old and the new tokens and those that were kept of both."""
         step = int(new.written_at[0])
-        # A step writes a cell at most once, and policies that merge or replace values leave both as they are. Cells of
-        # an earlier video may be more than the grid has.
+        # Step and cell identify a token: a step writes a cell at most once, and policies that merge tokens or replace
+        # values change neither. An earlier video may have had more cells than the grid.
         num_cells = 1 + torch.cat((memory.cell, new.cell, kept.cell)).max()
         kept_ids = kept.written_at * num_cells + kept.cell
         gone, out = (part[~torch.isin(part.written_at * num_cells + part.cell, kept_ids)] for part in (memory, new))
@@ -61,7 +61,7 @@ class WriteRecord:
         )
 
     def to_json(self) -> str:
-        """Returns it as one line."""
+        """Returns the record as one line."""
         grid = self.evicted.grid
         record = {
             "frame": self.frame,
@@ -97,17 +97,17 @@ class WriteRecord:
 
 
 class TraceFile:
-    """A file that gets a line for each write of a memory bank, at once: what a run was cut off from is not lost.
+    """A file with a line for each write of a memory bank, flushed immediately, so that an interrupted run keeps all.
 
     Args:
-        path: of the file, which is made with the first line.
-        overwrite: whether a trace of that name may be replaced; a file that is none never is.
+        path: the file, created with the first line.
+        overwrite: whether an existing trace may be replaced; a file of another kind never is.
 
     Attributes:
-        path: as given.
+        path: the path as given.
 
     Raises:
-        OutputError: if there is a file of that name already, or the place cannot be written to.
+        OutputError: if the file already exists, or the place cannot be written to.
 
     Example:
         >>> with TraceFile("street.jsonl") as trace:  # doctest: +SKIP
@@ -161,7 +161,7 @@ def read_trace(path: str | Path) -> Iterator[WriteRecord]:
     """Yields the records that `TraceFile` wrote, in the order of writing.
 
     Raises:
-        InputError: if there is no such file, or, after all lines before it, for a line that is no record.
+        InputError: if there is no such file, or, after the lines before it, for a line that is not a record.
     """
     path = Path(path)
     if not path.is_file():
@@ -172,7 +172,7 @@ def read_trace(path: str | Path) -> Iterator[WriteRecord]:
                 record = WriteRecord.from_json(line)
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise InputError(
-                    f"line {number} of trace {str(path)!r} is cut off or no record of a write ({error})",
+                    f"line {number} of trace {str(path)!r} is truncated or not a record of a write ({error})",
                     "delete it, or trace the video again",
                 ) from error
             yield record

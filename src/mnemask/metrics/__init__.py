@@ -1,4 +1,4 @@
-"""J, F and the tables made of them: how good masks are, by the rules of the DAVIS benchmark."""
+"""J, F and tables of them: the quality of masks by the rules of the DAVIS benchmark."""
 
 from mnemask.metrics.davis import (
     VOID,

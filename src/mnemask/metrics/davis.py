@@ -1,16 +1,16 @@
 """J and F of one sequence by the rules of DAVIS (Perazzi et al. 2016; Pont-Tuset et al. 2017), frame by frame.
 
-Region similarity J is the intersection over union of two masks. Contour accuracy F: an outline pixel is right when the
+Region similarity J is the intersection over union of two masks. Contour accuracy F: an outline pixel is correct if the
 other outline passes within a tolerance, 0.8 % of the image's diagonal. Precision is the fraction of the predicted
-outline that is right, recall that of the true outline, and F their harmonic mean.
+outline that is correct, recall that of the true outline, and F their harmonic mean.
 
-Two protocols. ``davis2016``: everything that is not 0 is the one object. ``davis2017``: each label is an object and 255
-in the truth is void, which is ignored. In both, an object is scored from the frame after the one that shows it first,
-because that one was given, to the last but one, as in the benchmark.
+There are two protocols. ``davis2016``: everything that is not 0 is the single object. ``davis2017``: each label is an
+object, and 255 in the truth is void, which is ignored. In both, as in the benchmark, an object is scored from the frame
+after the first one that shows it, which was given, to the last but one.
 
-The objects of a sequence are those of its first annotated frame, the first that shows any. In DAVIS that is all there
-are. Objects that the truth shows only later are left out and named in the report's notes; with ``late_objects`` the
-objects are the union over frames, for trackers that were given each one when it appeared.
+The objects of a sequence are those of the first annotated frame that shows any; in DAVIS, these are all objects. Those
+that the truth shows only later are left out and named in the report's notes; with ``late_objects``, the objects are the
+union over frames, for trackers that were given each one when it appeared.
 """
 
 import math
@@ -52,12 +52,12 @@ def region_similarity(
     """Returns J, the intersection over the union of two masks, from 0 to 1; two empty masks agree, so they give 1.
 
     Args:
-        prediction: pixels said to be the object.
+        prediction: pixels predicted to be the object.
         truth: pixels that are the object.
-        void: pixels that count neither way.
+        void: pixels that are ignored.
 
     Raises:
-        MaskError: the masks are not bool or differ in size.
+        MaskError: if the masks are not bool or differ in size.
     """
     check_pair(prediction, truth, void)
     both, either = prediction & truth, prediction | truth
@@ -80,17 +80,17 @@ def boundary_f(
 ) -> float:
     """Returns F, the boundary F-measure of two masks, from 0 to 1.
 
-    Two masks without an outline agree (1); one with and one without do not (0). A mask that fills the image has none.
+    Two masks without an outline agree (1), one with and one without do not (0). A mask that fills the image has none.
 
     Args:
-        prediction: pixels said to be the object.
+        prediction: pixels predicted to be the object.
         truth: pixels that are the object.
-        void: pixels that count neither way: they are background in both masks before the outlines are drawn.
+        void: pixels that are ignored: they become background in both masks before the outlines are drawn.
         bound_ratio: tolerance as a fraction of the diagonal, rounded up to whole pixels; from 1 on, in pixels.
 
     Raises:
-        MaskError: the masks are not bool or differ in size.
-        InputError: the tolerance is not positive, or above 1 and not whole.
+        MaskError: if the masks are not bool or differ in size.
+        InputError: if the tolerance is not positive, or above 1 and not whole.
     """
     check_pair(prediction, truth, void)
     radius = tolerance_pixels(truth.shape[0], truth.shape[1], bound_ratio)
@@ -115,7 +115,7 @@ def tolerance_pixels(height: int, width: int, bound_ratio: float = BOUND_RATIO) 
         raise InputError(
             f"bound_ratio {bound_ratio} is neither a fraction of the diagonal between 0 and 1 nor a whole number "
             "of pixels",
-            f"DAVIS uses {BOUND_RATIO}",
+            f"give {BOUND_RATIO}, as in DAVIS",
         )
     return math.ceil(bound_ratio * math.sqrt(height * height + width * width))
 
@@ -130,9 +130,9 @@ def outline(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """Returns the one pixel wide outline of a mask, 1 on it and 0 elsewhere.
 
     As in the Berkeley benchmark, a pixel is on it if it differs from its east, south or south-east neighbour. Those
-    outside the image do not count, so an object cut off by the frame has no outline along the frame.
+    outside the image do not count, so an object that the image border cuts off has no outline along the border.
     """
-    # Largest minus smallest of a pixel and its three neighbours; OpenCV leaves those outside the image out of both.
+    # Maximum minus minimum of a pixel and its three neighbours; OpenCV ignores those outside the image in both.
     pixels = np.ascontiguousarray(mask).view(np.uint8)
     found: UInt8[np.ndarray, "H W"] = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, _WINDOW, anchor=(0, 0))
     return found
@@ -151,13 +151,13 @@ VOID = 255
 
 
 class SequenceScorer:
-    """J and F of one sequence's objects; it keeps two numbers for each frame and object, never a mask.
+    """Computes J and F of one sequence's objects; it keeps two numbers per frame and object, never a mask.
 
     Args:
         name: the sequence's name in the report and in messages.
         protocol: "davis2016" or "davis2017".
-        late_objects: score objects that appear after the first annotated frame, too.
-        official_decay: repeat the official tool's decay, which is wrong past 256 frames.
+        late_objects: whether objects that appear after the first annotated frame are scored too.
+        official_decay: whether to reproduce the official tool's decay, which is wrong beyond 256 frames.
 
     Example:
         >>> scorer = SequenceScorer("square", "davis2016")
@@ -192,11 +192,11 @@ class SequenceScorer:
 
         Args:
             truth: object id at each pixel, 0 for background.
-            prediction: the same, predicted, of the same size.
-            frame: what to call the frame in messages; its number by default.
+            prediction: predicted object id at each pixel, of the same size.
+            frame: the frame's name in messages; its number by default.
 
         Raises:
-            MaskError: one of them is no label image, or their sizes differ.
+            MaskError: if one of them is not a label image, or their sizes differ.
         """
         check_labels(truth, prediction, f"{self.name}, frame {frame or self._num_frames}")
         self._num_frames += 1
@@ -221,8 +221,8 @@ class SequenceScorer:
         """Returns the scores of all objects.
 
         Raises:
-            InputError: the truth shows no object, or too few frames of it.
-            ObjectIdError: the prediction has ids that the truth has not.
+            InputError: if the truth shows no object, or too few frames of it.
+            ObjectIdError: if the prediction has ids that the truth does not have.
         """
         known = sorted(self._scores.keys() | self._late)
         if not known:
@@ -230,11 +230,11 @@ class SequenceScorer:
                 f"the truth of {self.name} shows no object in its {self._num_frames} frames",
                 "leave it out"
                 if self._single_object
-                else f"masks of 0 and 255 are scored by --protocol davis2016 (here {VOID} is void); or leave it out",
+                else f"score masks of 0 and 255 by --protocol davis2016 (here {VOID} is void), or leave it out",
             )
         if unknown := sorted(self._unknown.difference(known)):
             raise ObjectIdError(
-                f"the prediction of {self.name} has object ids {unknown} where the truth has only {known}",
+                f"the prediction of {self.name} has object ids {unknown}, but the truth has only {known}",
                 "write the truth's ids, or score single objects by davis2016",
             )
         # The last frame is not scored.
@@ -242,7 +242,7 @@ class SequenceScorer:
         if not scored:
             raise InputError(
                 f"{self.name} has too few annotated frames ({self._num_frames})",
-                "the first that shows an object and the last are not scored, so there must be one between them",
+                "annotate a frame between the first that shows an object and the last, which are not scored",
             )
         left_out = [object_id for object_id in known if object_id not in scored]
         notes = (f"{self.name}: objects {left_out} appear too late to be scored",) if left_out else ()
@@ -279,7 +279,7 @@ def check_labels(truth: npt.NDArray[Any], prediction: npt.NDArray[Any], where: s
 
 def _other_ids(labels: Integer[np.ndarray, "H W"], known: set[int]) -> set[int]:
     """Returns the ids among the labels that are not known."""
-    # Sorting out the unique labels costs as much as the scores; counting the known ones tells whether there are others.
+    # Finding the unique labels costs as much as the scores; counting the known ones reveals whether there are others.
     if sum(np.count_nonzero(labels == object_id) for object_id in (0, *known)) == labels.size:
         return set()
     return set(np.unique(labels).tolist()) - known - {0}

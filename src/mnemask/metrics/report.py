@@ -1,4 +1,4 @@
-"""From scores per frame to the numbers in a table: mean, recall and decay per object, then the mean over objects."""
+"""Turns scores per frame into the numbers of a table: mean, recall and decay per object, then means over objects."""
 
 import json
 import math
@@ -12,17 +12,17 @@ from jaxtyping import Float
 from mnemask.errors import InputError
 
 RECALL_THRESHOLD = 0.5
-RESAMPLINGS, LEVEL = 2000, 0.95  # of a bootstrap interval; 2000 settle the third digit
+RESAMPLINGS, LEVEL = 2000, 0.95  # of a bootstrap interval; 2000 determine the third digit
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a measure did over one object's frames.
+    """Statistics of a measure over one object's frames.
 
     Attributes:
         mean: average over the frames, 0 to 1.
         recall: fraction of the frames above 0.5.
-        decay: mean of the first quarter less mean of the last; positive when the object is gradually lost.
+        decay: mean of the first quarter minus mean of the last; positive if the object is gradually lost.
     """
 
     mean: float
@@ -33,19 +33,19 @@ class Statistics:
 def statistics(values: Float[np.ndarray, " T"], official_decay: bool = False) -> Statistics:
     """Returns mean, recall and decay of one object's scores, in the order of its frames.
 
-    As in the DAVIS benchmark, the quarters share the frame at their edge, and a NaN is left out of mean and decay but
+    As in the DAVIS benchmark, the quarters share the frame at their edge, and a NaN is ignored by mean and decay but
     counts as a miss in recall.
 
     Args:
-        values: scores from 0 to 1, NaN where there is none.
-        official_decay: repeat the official tool's error: it keeps the edges of the quarters in 8 bits, so that past 256
-            frames its decay compares the wrong frames, or none (NaN).
+        values: scores from 0 to 1, NaN if there is none.
+        official_decay: whether to reproduce the official tool's error: it keeps the edges of the quarters in 8 bits, so
+            that beyond 256 frames its decay compares the wrong frames, or none (NaN).
 
     Raises:
-        InputError: there is no frame.
+        InputError: if there are no frames.
     """
     if not len(values):
-        raise InputError("there are no scores to average", "at least one scored frame is needed")
+        raise InputError("there are no scores to average", "give at least one scored frame")
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(np.int64) - 1
     if official_decay:
         edges %= 256
@@ -62,7 +62,7 @@ def _mean(values: Float[np.ndarray, " T"]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ObjectScore:
-    """How well one object was followed through one sequence.
+    """The scores of one object in one sequence.
 
     Attributes:
         sequence: the sequence's name.
@@ -114,12 +114,12 @@ MEASURES: Mapping[str, Callable[[ObjectScore], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Scores of a set of sequences. Overall numbers are means over objects, whatever their size or length.
+    """Scores of a set of sequences. Overall numbers are means over objects, regardless of their size or length.
 
     Attributes:
         objects: one score for each object, by sequence.
-        protocol: the rules they were scored by.
-        notes: sentences about what these numbers leave out; empty when they leave out nothing.
+        protocol: the rules by which they were scored.
+        notes: sentences about what these numbers leave out; empty if they leave out nothing.
 
     Example:
         >>> score = ObjectScore.from_frames("camel", 1, [0.9, 0.8], [1.0, 0.9])
@@ -134,7 +134,7 @@ class Report:
     def __post_init__(self) -> None:
         if not self.objects:
             raise InputError(
-                "a report needs at least one scored object, and there is none", "score a sequence that shows one"
+                "a report needs at least one scored object, but there is none", "score a sequence that shows one"
             )
 
     @classmethod
@@ -143,7 +143,9 @@ class Report:
         reports = list(reports)
         protocols = sorted({report.protocol for report in reports})
         if len(protocols) > 1:
-            raise InputError(f"scores by different protocols ({', '.join(protocols)}) cannot be averaged", "use one")
+            raise InputError(
+                f"scores by different protocols ({', '.join(protocols)}) cannot be averaged", "use one protocol"
+            )
         objects = tuple(score for report in reports for score in report.objects)
         all_notes = (*notes, *(note for report in reports for note in report.notes))
         return cls(objects, protocols[0] if protocols else "", all_notes)
@@ -165,14 +167,14 @@ class Report:
 
     @property
     def by_sequence(self) -> dict[str, tuple[ObjectScore, ...]]:
-        """The objects' scores under the name of their sequence, in order."""
+        """The objects' scores by the name of their sequence, in order."""
         groups: dict[str, list[ObjectScore]] = {}
         for score in self.objects:
             groups.setdefault(score.sequence, []).append(score)
         return {name: tuple(scores) for name, scores in groups.items()}
 
     def object_scores(self, measure: str = "J&F") -> dict[str, dict[int, float]]:
-        """Returns a measure of each object by sequence and id, 0 to 1; those that have none, NaN, are left out.
+        """Returns a measure of each object by sequence and id, 0 to 1; objects for which it is NaN are left out.
 
         Args:
             measure: "J&F", "J" or "F".
@@ -183,10 +185,10 @@ class Report:
         return {name: each for name, each in known.items() if each}
 
     def interval(self) -> tuple[float, float]:
-        """Returns the 95 % bootstrap interval of J&F when other sequences like these had been drawn.
+        """Returns the 95 % bootstrap interval of J&F over resampled sequences.
 
         Raises:
-            InputError: there are fewer than two sequences.
+            InputError: if there are fewer than two sequences.
         """
         groups = self.by_sequence.values()
         means = np.array([np.mean([score.j_and_f for score in scores]) for scores in groups])
@@ -196,7 +198,7 @@ class Report:
     def rows(self, per: Literal["sequence", "object"] = "sequence") -> list[dict[str, str | float]]:
         """Returns a row for each sequence (the mean of its objects) or object and a last one, "all", over all objects.
 
-        The columns bear the names of the official tool's tables; values are from 0 to 1.
+        The columns have the names of the official tool's tables; values are from 0 to 1.
         """
         if per == "object":
             named = [(f"{score.sequence}_{score.object_id}", [score]) for score in self.objects]
@@ -234,14 +236,14 @@ def bootstrap_interval(
     """Returns the 95 % bootstrap interval of the mean of values, always the same for the same values.
 
     Args:
-        values: one score for each sequence. Sequences are drawn, not frames or objects, which are alike within one.
-        weights: what each value counts, such as its number of objects; 1 by default.
+        values: one score per sequence. Sequences are resampled, not frames or objects, which are alike within one.
+        weights: the weight of each value, such as its number of objects; 1 by default.
 
     Raises:
-        InputError: there are fewer than two values.
+        InputError: if there are fewer than two values.
     """
     if len(values) < 2:
-        raise InputError(f"{len(values)} sequence does not tell how much scores vary", "an interval needs two or more")
+        raise InputError(f"{len(values)} sequence does not show how much scores vary", "give two or more sequences")
     weights = np.ones(len(values)) if weights is None else weights
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
     means = (values * weights)[drawn].sum(1) / weights[drawn].sum(1)

@@ -1,8 +1,9 @@
-"""Whether one policy is better than another: paired differences of the same objects in the same sequences.
+"""Tests whether one policy is better than another, by paired differences of the same objects in the same sequences.
 
-Sequences are what is drawn: objects of one share its difficulty, and frames more so. An interval comes from a bootstrap
-of sequences and, within each, of objects (Davison and Hinkley 1997, 3.8), and, where there are several runs such as
-seeds, of runs. A p-value comes from exchanging both within whole sequences (Fisher 1935; Nichols and Holmes 2002).
+The unit of sampling is the sequence: its objects share its difficulty, and its frames even more so. An interval comes
+from a bootstrap of sequences and, within each, of objects (Davison and Hinkley 1997, 3.8), and of runs, such as seeds,
+if there are several. A p-value comes from exchanging A and B within whole sequences (Fisher 1935; Nichols and Holmes
+2002).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,30 +17,30 @@ from jaxtyping import Float
 from mnemask.errors import InputError
 from mnemask.metrics.report import Report
 
-EXACT = 12  # sequences up to which all exchanges are counted
+EXACT = 12  # most sequences for which all exchanges are counted
 EXCHANGES = 99_999
 SAMPLES = 10_000
-TIE = 0.0005  # of a score from 0 to 1: what a table with one decimal of percent shows as equal
-ALPHA, POWER = 0.05, 0.8  # at which a difference counts as shown, and how likely it then is
+TIE = 0.0005  # of a score from 0 to 1: equal in a table of percentages with one decimal
+ALPHA, POWER = 0.05, 0.8  # the level at which a difference counts as shown, and the probability that it is
 Scores = Mapping[str, Mapping[int, float]]
 """Scores from 0 to 1 by sequence and object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much higher A scores than B. Scores are from 0 to 1, means over objects as in DAVIS.
+    """The difference between the scores of A and B, which are from 0 to 1, means over objects as in DAVIS.
 
     Attributes:
-        mean_a: of A, over all objects and runs.
-        mean_b: of B.
+        mean_a: the mean of A over all objects and runs.
+        mean_b: the mean of B.
         low, high: the interval of `gain`.
-        p: how likely a difference as large as this is, of either sign, if both were the same; two-sided.
-        exact: whether `p` counts all exchanges, and not drawn ones.
-        sequences: names, in order.
-        by_sequence: A less B in each, mean over its objects and runs.
-        num_objects: in all sequences.
-        by_run: A less B in each run.
-        spread: standard deviation of a sequence's contribution to `gain`, from which follows how many are needed.
+        p: the two-sided probability of a difference at least as large as this, if A and B were the same.
+        exact: whether `p` counts all exchanges instead of random ones.
+        sequences: the names of the sequences, in order.
+        by_sequence: A minus B in each sequence, mean over its objects and runs.
+        num_objects: the number of objects in all sequences.
+        by_run: A minus B in each run.
+        spread: standard deviation of a sequence's contribution to `gain`, used by `sequences_needed` and `visible`.
     """
 
     mean_a: float
@@ -56,12 +57,12 @@ class Difference:
 
     @property
     def gain(self) -> float:
-        """A less B."""
+        """A minus B."""
         return self.mean_a - self.mean_b
 
     @property
     def outcomes(self) -> tuple[int, int, int]:
-        """Sequences in which A is better, as good, and worse; as good is within 0.05 points."""
+        """The numbers of sequences in which A is better, equal and worse; equal means within 0.05 points."""
         wins = sum(value > TIE for value in self.by_sequence)
         losses = sum(value < -TIE for value in self.by_sequence)
         return wins, len(self.by_sequence) - wins - losses, losses
@@ -69,11 +70,11 @@ class Difference:
     def sequences_needed(self, gain: float) -> int:
         """Returns how many sequences like these show a difference of this size, at two-sided level 0.05, power 0.8.
 
-        Guenther (1981): n = (z₁₋α/₂ + z_power)² σ² / gain² + z²₁₋α/₂ / 2, σ the spread of paired differences; and as
-        many as `p` needs to fall below 0.05 at all.
+        Guenther (1981): n = (z₁₋α/₂ + z_power)² σ² / gain² + z²₁₋α/₂ / 2, σ the spread of paired differences; and at
+        least as many as `p` needs to fall below 0.05 at all.
 
         Raises:
-            InputError: the difference is not above 0.
+            InputError: if the difference is not above 0.
         """
         if not 0 < gain < inf:
             raise InputError(f"a difference of {gain} cannot be shown", "give one above 0")
@@ -81,7 +82,7 @@ class Difference:
         return max(fewest(), ceil(((z + beyond) * self.spread / gain) ** 2 + z**2 / 2))
 
     def visible(self) -> float:
-        """Returns the smallest difference that as many sequences as these show, at the same level and power."""
+        """Returns the smallest difference that this number of sequences shows, at the same level and power."""
         z, beyond = NormalDist().inv_cdf(1 - ALPHA / 2), NormalDist().inv_cdf(POWER)
         return (z + beyond) * self.spread / sqrt(len(self.sequences))
 
@@ -94,17 +95,17 @@ def difference(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Difference:
-    """Returns how A differs from B, the same for the same seed.
+    """Returns the difference between A and B, which is the same for the same seed.
 
     Args:
-        a: scores of A in each run; one, or as many as of `b`, in the same order.
-        b: of B. Where the numbers of runs differ, the means over runs are compared.
-        level: of the interval.
-        samples: of the bootstrap.
-        seed: of the random numbers.
+        a: scores of A in each run; one run, or as many as in `b`, in the same order.
+        b: scores of B. If the numbers of runs differ, the means over runs are compared.
+        level: the level of the interval.
+        samples: the number of bootstrap samples.
+        seed: the seed of the random numbers.
 
     Raises:
-        InputError: both have fewer than two sequences in common, or other objects in one of them.
+        InputError: if A and B have fewer than two sequences in common, or other objects in one of them.
     """
     names = _common(a, b)
     if not 0 < level < 1 or samples < 1:
@@ -120,7 +121,7 @@ def difference(
     sums = np.array([part.sum() for part in np.split(by_object, ends[:-1])])
     low, high = _interval(parts, level, samples, seed)
     p, exact = exchange_p(sums, seed)
-    # Of a mean over objects, whose number differs from sequence to sequence: the residuals of a ratio.
+    # The residuals of a ratio, since the number of objects differs between sequences.
     residuals = (sums - by_object.mean() * counts) / counts.mean()
     return Difference(
         float(runs_a.mean()),
@@ -138,23 +139,23 @@ def difference(
 
 
 def fewest() -> int:
-    """Returns how many sequences it takes for a p-value of at most 0.05 to be possible: 2 of 2ⁿ exchanges are it."""
+    """Returns the fewest sequences with which a p-value of at most 0.05 is possible: 2 of 2ⁿ exchanges."""
     return ceil(log2(2 / ALPHA))
 
 
 def report_difference(a: Report, b: Report) -> Difference | None:
-    """Returns how J&F of one report differs from another's; None where they share fewer than two sequences."""
+    """Returns the difference between the J&F of two reports; None if they share fewer than two sequences."""
     mine, theirs = a.object_scores(), b.object_scores()
     return difference([mine], [theirs]) if len(mine.keys() & theirs.keys()) > 1 else None
 
 
 def _common(a: Sequence[Scores], b: Sequence[Scores]) -> list[str]:
-    """Returns the sequences that all runs of both have; raises InputError where these cannot be compared."""
+    """Returns the sequences that all runs of both have; raises InputError if these cannot be compared."""
     runs = [*a, *b]
     names = [name for name in (a[0] if a else ()) if all(name in scores for scores in runs)]
     if not a or not b or len(names) < 2:
         raise InputError(
-            f"{len(names)} sequence in common does not tell how much differences vary", "compare on two or more"
+            f"{len(names)} sequence in common does not show how much differences vary", "compare on two or more"
         )
     for name in names:
         if any(sorted(scores[name]) != sorted(a[0][name]) for scores in runs):
@@ -167,9 +168,9 @@ def _of_objects(scores: Scores, names: Sequence[str]) -> Float[np.ndarray, " O"]
 
 
 def _interval(parts: Sequence[Float[np.ndarray, "R _"]], level: float, samples: int, seed: int) -> tuple[float, float]:
-    """Returns the percentile interval of the mean over objects when runs, sequences and objects are drawn again.
+    """Returns the percentile interval of the mean over objects when runs, sequences and objects are resampled.
 
-    Of n draws from m things, each is drawn as often as a multinomial says, so that no draw is made one by one.
+    The counts of n draws from m items are multinomial, so they are drawn directly instead of one by one.
     """
     rng = np.random.default_rng((seed, len(parts)))
     num_runs, num_sequences = parts[0].shape[0], len(parts)
@@ -190,9 +191,9 @@ def exchange_p(sums: Float[np.ndarray, " S"], seed: int = 0) -> tuple[float, boo
     """Returns the two-sided p-value of a sum of paired differences, and whether it counts all exchanges.
 
     Args:
-        sums: of A less B, over the objects of each sequence; up to 12 are exchanged in all ways, more in 99,999 drawn
-            ones, of which the observed one counts as one more (Phipson and Smyth 2010).
-        seed: of the random numbers.
+        sums: the sum of A minus B over the objects of each sequence; up to 12 sequences are exchanged in all ways, more
+            in 99,999 random ones, to which the observed one is added (Phipson and Smyth 2010).
+        seed: the seed of the random numbers.
     """
     observed = abs(sums.sum()) * (1 - 1e-9) - 1e-12
     if len(sums) <= EXACT:
@@ -208,7 +209,7 @@ def exchange_p(sums: Float[np.ndarray, " S"], seed: int = 0) -> tuple[float, boo
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values that stay valid when the smallest of several is looked at (Holm 1979), in the same order.
+    """Returns p-values adjusted for multiple comparisons (Holm 1979), in the same order.
 
     Example:
         >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]

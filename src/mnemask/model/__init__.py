@@ -1,1 +1,1 @@
-"""The network, its weights, and the way of a frame into and out of it."""
+"""The network, its weights, and the conversion of frames to and from it."""

@@ -1,4 +1,4 @@
-"""Weights: where they are, which they are, and how they are loaded without executing anything."""
+"""Weights: where they are, how they are identified, and how they are loaded without executing code."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     _refuse_bombs(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    # On hostile or damaged bytes the restricted unpickler raises whatever its stack machine runs into.
+    # The restricted unpickler may raise any error for hostile or damaged bytes.
     except Exception as error:
         reason = printable(str(error) or type(error).__name__, 120)
         raise CheckpointError(
@@ -43,22 +43,22 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
 def _refuse_bombs(path: Path) -> None:
     """Raises CheckpointError for a small file that would take a lot of memory.
 
-    torch.save stores the parts of its archive as they are, while torch.load inflates packed ones, of any size. And the
-    restricted unpickler calls bytearray(n) for any n; no state dict needs that.
+    torch.save stores the parts of its archive uncompressed, while torch.load inflates compressed ones, of any size. And
+    the restricted unpickler calls bytearray(n) for any n; no state dict needs that.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
             claimed = sum(part.file_size for part in zipfile.ZipFile(file).infolist())
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            claimed = 0  # no archive: an older file, or one that torch.load refuses
+            claimed = 0  # not an archive: an older file, or one that torch.load rejects
         if size and claimed <= size:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 if content.find(b"bytearray") < 0:
                     return
     raise CheckpointError(
-        f"weights {str(path)!r} have {size} bytes and are empty, or would unpack to more, as those of no network "
-        "do (damaged, or a decompression bomb)",
+        f"weights {str(path)!r} have {size} bytes and are empty, or would unpack to more, unlike those of a network "
+        "(damaged, or a decompression bomb)",
         "fetch them again",
     )
 
@@ -70,7 +70,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int
 NAMED_FAULTS = 20
 FIRST_CONVOLUTION = "value_encoder.resnet.conv1.weight"
 
-# STCN's names (left) are ours but for these prefixes.
+# STCN's names (left) are the same as ours except for these prefixes.
 STCN_NAMES = {
     "key_encoder.res2.": "key_encoder.layer1.",
     "key_proj.key_proj.": "key_projection.",
@@ -107,7 +107,7 @@ def load_model(
 
 
 def in_precision(model: STCN, device: torch.device, dtype: torch.dtype) -> STCN:
-    """Returns the model itself, now on this device and ready to track: all but its keys computes in `dtype`."""
+    """Moves a model to a device, ready to track, and returns it; all but the keys is then computed in `dtype`."""
     for name, part in model.named_children():
         part.to(device, torch.float32 if name == "key_projection" else dtype)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,20 +115,20 @@ def in_precision(model: STCN, device: torch.device, dtype: torch.dtype) -> STCN:
 
 
 def packaged_weights(name: str) -> Path | None:
-    """Returns the file of a named model, None where `name` is a path."""
+    """Returns the file of a named model, None if `name` is a path."""
     if name not in SIZES:
         return None
     path = Path(str(files("mnemask.model") / "weights" / f"{name}.safetensors"))
     if not path.exists():
         raise CheckpointError(
             f"model {name!r} has no weights in this package",
-            "give the path of a checkpoint, for stcn that of a published file (stcn.pth)",
+            "give the path of a checkpoint, such as a published file (stcn.pth) for stcn",
         )
     return path
 
 
 def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
-    """Returns the network's sizes and its tensors, with our names and without BatchNorm; nothing is checked yet."""
+    """Returns the network's sizes and its unchecked tensors, with our names and without BatchNorm."""
     metadata, state = read_tensors(path)
     if metadata.get("format") == FORMAT:
         return _read_config(metadata.get("config", ""), path), state
@@ -139,7 +139,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Returns the metadata and the tensors of a safetensors file or a plain state dict, without executing code.
 
     Raises:
-        CheckpointError: there is no such file, or it holds anything else.
+        CheckpointError: if there is no such file, or it holds anything else.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -169,7 +169,7 @@ def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
             kind = f"{value.dtype}, {value.layout}, on {value.device}{', nested' if value.is_nested else ''}"
             raise CheckpointError(
                 f"tensor {printable(name, 80)!r} of weights {str(path)!r} is {kind}",
-                "save plain tensors of floating point",
+                "save plain floating-point tensors",
             )
 
 
@@ -179,16 +179,16 @@ def _read_config(text: str, path: Path) -> STCNConfig:
         return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"weights {str(path)!r} describe no network of mnemask ({printable(str(error), 200)}): "
+            f"weights {str(path)!r} do not describe a network of mnemask ({printable(str(error), 200)}): "
             f"{printable(text, 200)!r}",
-            "use save_model",
+            "write them with save_model",
         ) from error
 
 
 def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Returns a published STCN state dict with our names, BatchNorm folded, 4 input channels made 5.
+    """Returns a published STCN state dict with our names, BatchNorm folded, and 4 input channels extended to 5.
 
-    Stage-0 files know no other objects; STCN's own evaluation gives that channel zero weights.
+    Stage-0 files have no channel for other objects; STCN's own evaluation gives that channel zero weights.
     """
     if "key_comp.weight" not in state:
         raise CheckpointError(
@@ -211,7 +211,7 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def with_others_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict whose value encoder sees the other objects' masks, with zero weights where it did not."""
+    """Returns a state dict with the channel of other objects' masks; its weights are zero if it was missing."""
     first = state.get(FIRST_CONVOLUTION)
     if first is None or first.ndim != 4 or first.shape[1] != 4:
         return dict(state)
@@ -219,7 +219,7 @@ def with_others_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Raises CheckpointError, naming the first tensors that are missing, unexpected, of another shape or not finite."""
+    """Raises CheckpointError, naming the first tensors that are missing, unexpected, of wrong shape or not finite."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     faults = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
@@ -229,7 +229,7 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
         for key, shape in expected.items()
         if key in found and found[key] != shape
     ]
-    # Only of the right shape is a tensor small enough to look into: a file may claim any size.
+    # Only tensors of the right shape are small enough to be inspected: a file may claim any size.
     fitting = [key for key, shape in found.items() if expected.get(key) == shape]
     faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
@@ -240,7 +240,7 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
 
 
 def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:
-    """Writes the weights as safetensors, atomically: there whole or not at all.
+    """Writes the weights as safetensors, atomically.
 
     Raises:
         OutputError: if the place cannot be written to.
@@ -250,19 +250,19 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str]) -> None:
-    """Writes tensors and what is to be known of them as safetensors, whole or not at all; raises OutputError."""
+    """Writes tensors and metadata as safetensors, atomically; raises OutputError if that fails."""
     state = {name: weight.detach().to(dtype).contiguous() for name, weight in weights.items()}
     try:
         with replacing(path) as partial:
             save_tensors(partial, state, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"weights cannot be written to {str(path)!r} ({error})", "give a folder that exists"
+            f"weights cannot be written to {str(path)!r} ({error})", "make room or give an existing folder"
         ) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file; the same content gives the same bytes, since its metadata are sorted."""
+    """Writes a safetensors file with sorted metadata, so that the same content gives the same bytes."""
     data = save(dict(tensors), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
@@ -275,28 +275,28 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def fingerprint(model: STCN) -> str:
-    """Returns the identity of a set of weights: their depth, and the start of the SHA-256 of their content.
+    """Returns the identity of a network's weights: its depth, and the start of the SHA-256 of their content.
 
-    Of a network from `load_model` it is that of the file's numbers, on whatever device and in whatever precision it
-    computes. Otherwise, or where weights were changed or exchanged since, it is that of the weights as they are.
-    Changes made through a weight's `.data` are not seen, as torch does not count them.
+    For a network from `load_model`, it is that of the numbers in the file, on any device and in any precision.
+    Otherwise, or if weights were changed or replaced since, it is that of the present weights. Changes through a
+    weight's `.data` are not detected, as torch does not count them.
     """
     content, _ = _content(model)
     return f"ResNet-{model.config.key_depth}, sha256 {content[:16]}"
 
 
 def key_encoder_id(model: STCN) -> str:
-    """Returns what tells one key encoder from another: the SHA-256 of its tensors, rounded to bfloat16.
+    """Returns the identity of a key encoder: the SHA-256 of its tensors, rounded to bfloat16.
 
-    Of a network from `load_model` it is that of the file's numbers, as `fingerprint` is: rounded to float16 first, some
-    of them would become other ones.
+    For a network from `load_model`, it is that of the numbers in the file, as for `fingerprint`: if these were rounded
+    to float16 first, some would differ.
     """
     _, key_encoder = _content(model)
     return key_encoder
 
 
 def _content(model: STCN) -> tuple[str, str]:
-    """Returns the SHA-256 of all weights and that of the key encoder's, computed anew where weights have changed."""
+    """Returns the SHA-256 of all weights and that of the key encoder's, computed again if weights have changed."""
     if model.content is None or model.content[0] != _changes(model):
         _remember(model, content_of(model), _key_encoder_of(model))
     assert model.content is not None
@@ -304,7 +304,7 @@ def _content(model: STCN) -> tuple[str, str]:
 
 
 def _remember(model: STCN, content: str, key_encoder: str) -> None:
-    """Notes what `_content` returns, for as long as weights do not change."""
+    """Stores the result of `_content` until weights change."""
     model.content = _changes(model), content, key_encoder
 
 
@@ -314,12 +314,12 @@ def _key_encoder_of(model: STCN) -> str:
 
 def content_of(model: STCN) -> str:
     """Returns the SHA-256 of the sizes of a network and of its weights, in float32."""
-    lines = {f"\n{name}": tensor for name, tensor in model.state_dict().items()}  # the first ends the line of the sizes
+    lines = {f"\n{name}": tensor for name, tensor in model.state_dict().items()}  # the first one ends the line of sizes
     return sha256_of(lines, torch.float32, json.dumps(asdict(model.config)).encode())
 
 
 def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = b"") -> str:
-    """Returns the SHA-256 of tensors as numbers of this precision, in the order of their names, after `begin`."""
+    """Returns the SHA-256 of `begin` and of tensors converted to a dtype, in the order of their names."""
     digest = hashlib.sha256(begin)
     for name, tensor in sorted(tensors.items()):
         rounded = tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
@@ -329,8 +329,8 @@ def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = 
 
 
 def _changes(model: STCN) -> dict[Tensor, int]:
-    """Returns the weights, and how often each was changed in place; numbers of inference mode do not count it.
+    """Returns how often each weight was changed in place, which tensors of inference mode do not count.
 
-    Tensors are equal as keys if they are the same one, and in a deep copy of the network they are the copy's.
+    As keys, tensors are equal only if they are the same object; a deep copy of the network has those of the copy.
     """
     return {weight: 0 if weight.is_inference() else weight._version for weight in model.parameters()}

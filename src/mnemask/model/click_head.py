@@ -1,8 +1,8 @@
-"""From clicks, a box and an earlier mask to the mask of one object, on the key encoder's features of the frame.
+"""Predicts the mask of one object from clicks, a box and an earlier mask, on the key encoder's features of the frame.
 
-Interactive segmentation as in RITM (Sofiiuk et al. 2021: disks of the clicks and the last mask are further input), but
-the backbone is the tracker's own and has run already: what depends on the frame alone is computed once by `prepare`,
-and each click costs `forward` only. A head reads the features of one key encoder, and its file says which.
+Interactive segmentation as in RITM (Sofiiuk et al. 2021: disks of the clicks and the last mask are further inputs), but
+with the tracker's own backbone, which has already run: what depends on the frame alone is computed once by `prepare`,
+and each click costs `forward` only. A head works on the features of one key encoder, which its file names.
 """
 
 import json
@@ -35,7 +35,7 @@ class ClickHeadConfig:
 
     Attributes:
         features: channels of the key encoder at strides 4, 8 and 16.
-        channels: of the head at strides 2, 4, 8 and 16.
+        channels: channels of the head at strides 2, 4, 8 and 16.
     """
 
     features: tuple[int, int, int] = (64, 128, 256)
@@ -44,17 +44,15 @@ class ClickHeadConfig:
     def __post_init__(self) -> None:
         widths = (*self.features, *self.channels)
         if len(self.features) != 3 or len(self.channels) != 4 or any(type(width) is not int for width in widths):
-            raise InputError(
-                f"{self} is not a click head", "it has 3 feature widths and 4 of its own, in whole numbers"
-            )
+            raise InputError(f"{self} is not a click head", "give 3 features and 4 channels, in whole numbers")
         if not all(1 <= width <= 4096 for width in widths) or self.channels[3] % ATTENTION_HEADS:
             raise InputError(
-                f"{self} is not a click head", f"widths are 1 to 4096, the last a multiple of {ATTENTION_HEADS}"
+                f"{self} is not a click head", f"give widths from 1 to 4096, the last a multiple of {ATTENTION_HEADS}"
             )
 
 
 class PreparedFrame(NamedTuple):
-    """What the head knows of a frame before the first click; B frames."""
+    """The head's features of B frames, computed before the first click."""
 
     stride2: Float[Tensor, "B C2 h2 w2"]
     stride4: Float[Tensor, "B C4 h4 w4"]
@@ -63,12 +61,12 @@ class PreparedFrame(NamedTuple):
     embedding: Float[Tensor, "B E h w"]  # of unit length
 
     def repeat(self, times: int) -> "PreparedFrame":
-        """Returns each frame `times` in a row, for several objects in it."""
+        """Returns each frame `times` times in a row, for several objects in it."""
         return PreparedFrame(*(part.repeat_interleave(times, 0) for part in self))
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each place: independent of the size of the frame."""
+    """Layer normalisation over the channels at each position, independent of the size of the frame."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -103,7 +101,7 @@ class GlobalMixing(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         tokens = x.flatten(2).transpose(1, 2)
         query, key, value = self.qkv(self.norm(tokens)).unflatten(-1, (3, ATTENTION_HEADS, -1)).permute(2, 0, 3, 1, 4)
-        if torch.is_grad_enabled():  # going back through torch's fused attention takes a CPU four times as long
+        if torch.is_grad_enabled():  # on a CPU, the backward pass of torch's fused attention takes 4 times as long
             weights = torch.softmax(query * query.shape[-1] ** -0.5 @ key.transpose(2, 3), dim=-1)
             mixed = weights.to(value.dtype) @ value
         else:
@@ -112,7 +110,7 @@ class GlobalMixing(nn.Module):
 
 
 class ClickHead(nn.Module):
-    """The network from clicks to a mask; it keeps no state."""
+    """The network that predicts a mask from clicks; it has no state."""
 
     def __init__(self, config: ClickHeadConfig = ClickHeadConfig()) -> None:
         super().__init__()
@@ -133,12 +131,12 @@ class ClickHead(nn.Module):
         self.up8 = nn.Conv2d(c16, c8, 1)
         self.block8 = NormalizedBlock(c8)
         self.up4 = nn.Conv2d(c8, c4, 1)
-        self.block4 = NormalizedBlock(c4, norm=False)  # the widest plane: a norm would cost as much as a convolution
+        self.block4 = NormalizedBlock(c4, norm=False)  # the largest plane: a norm would cost as much as a convolution
         self.coarse = nn.Conv2d(c4, 1, 3, padding=1)
         self.up2 = nn.Conv2d(c4, c2, 1)
         self.block2 = nn.Conv2d(2 * c2, c2, 3, padding=1)
         self.fine = nn.Conv2d(c2, 1, 3, padding=1)
-        nn.init.zeros_(self.fine.weight)  # outlines begin as those of stride 4, and are learnt from there
+        nn.init.zeros_(self.fine.weight)  # outlines start as those of stride 4, and are learnt from there
 
     def prepare(
         self,
@@ -147,13 +145,13 @@ class ClickHead(nn.Module):
         stride8: Float[Tensor, "B F8 h8 w8"],
         stride16: Float[Tensor, "B F16 h w"],
     ) -> PreparedFrame:
-        """Returns the features of frames that clicks need, computed once for all clicks.
+        """Returns the features of frames for `forward`, computed once for all clicks.
 
         Args:
-            image: normalised, sides multiples of 16.
-            stride4: the key encoder's features of the same images.
-            stride8: likewise.
-            stride16: likewise.
+            image: the normalised images, whose sides are multiples of 16.
+            stride4: the key encoder's features of the same images at stride 4.
+            stride8: the same at stride 8.
+            stride16: the same at stride 16.
         """
         return PreparedFrame(
             self.frame2(image),
@@ -169,9 +167,9 @@ class ClickHead(nn.Module):
         """Returns the logit of the object at each pixel, float32.
 
         Args:
-            frame: of B frames.
-            clicks: x and y in pixels of the prepared image, and 1 for a click on the object, −1 for one beside it, 0
-                for none.
+            frame: the features of B frames.
+            clicks: x and y in pixels of the prepared image, and 1 for a click on the object, −1 for one on the
+                background, 0 for none.
             planes: probabilities of the earlier mask and of the inside of the box at stride 4; zero where not given.
         """
         prompts = torch.cat((disks(clicks, planes.shape[2:]), planes), 1).to(frame.stride4.dtype)
@@ -192,7 +190,7 @@ def double(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
 
 
 def disks(clicks: Float[Tensor, "B N 3"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "B 2 h4 w4"]:
-    """Returns a plane of soft disks at stride 4 around the clicks on the object, and one around those beside it."""
+    """Returns a plane of soft disks at stride 4 around the clicks on the object, and one for the background."""
     rows, columns = (4 * torch.arange(n, dtype=torch.float32, device=clicks.device) + 1.5 for n in size)
     x, y, sign = clicks.unbind(-1)
     distance = torch.hypot(columns - x[..., None, None], rows[:, None] - y[..., None, None])  # [B N h4 w4]
@@ -201,7 +199,7 @@ def disks(clicks: Float[Tensor, "B N 3"], size: tuple[int, int] | torch.Size) ->
 
 
 def similarities(embedding: Float[Tensor, "B E h w"], clicks: Float[Tensor, "B N 3"]) -> Float[Tensor, "B 2 h w"]:
-    """Returns how like each cell is to the most similar one clicked on, as object and as background; −1 for none."""
+    """Returns each cell's similarity to the most similar clicked cell, of object and background; −1 without clicks."""
     height, width = embedding.shape[2:]
     x, y, sign = clicks.unbind(-1)
     cell = (y / 16).long().clamp(0, height - 1) * width + (x / 16).long().clamp(0, width - 1)  # [B N]
@@ -218,10 +216,10 @@ def similarities(embedding: Float[Tensor, "B E h w"], clicks: Float[Tensor, "B N
 
 
 def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str = "") -> None:
-    """Writes a head in half precision as safetensors, atomically, with the id of the key encoder that it reads.
+    """Writes a head in half precision as safetensors, atomically, with the id of its key encoder.
 
     Raises:
-        OutputError: the place cannot be written to.
+        OutputError: if the place cannot be written to.
     """
     metadata = {
         "format": FORMAT,
@@ -233,15 +231,15 @@ def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str 
 
 
 def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:
-    """Returns the head that reads a model's key features, on its device.
+    """Returns the head for a model's key features, on the model's device.
 
     Args:
         model: the network that encodes the frames.
-        path: a file of `mnemask train-clicks`; by default `clicks.safetensors` beside the model's own file, or, where
+        path: a file of `mnemask train-clicks`; by default `clicks.safetensors` next to the model's own file, or, if
             there is none, the one in the package.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or was trained for another key encoder.
+        CheckpointError: if the file is missing or damaged, or was trained for another key encoder.
     """
     beside = None if model.path is None else model.path.with_name(PACKAGED)
     place = path or (beside if beside is not None and beside.is_file() else packaged_click_head())
@@ -249,23 +247,23 @@ def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:
     found = key_encoder_id(model)
     if wanted != found:
         raise CheckpointError(
-            f"the click head {place.name} reads the key encoder {wanted[:12]} and this model has {found[:12]}",
+            f"the click head {place.name} is for the key encoder {wanted[:12]}, but this model has {found[:12]}",
             f"train one for it (mnemask train-clicks DATA --model {model.path or 'MODEL'} -o RUN) and put "
-            f"RUN/{PACKAGED} beside the model, or give a mask",
+            f"RUN/{PACKAGED} next to the model, or give a mask",
         )
     return head.to(model.device, model.dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
 def packaged_click_head() -> Path:
-    """Returns the file of the head in the package, which is for `compact`."""
+    """Returns the file of the packaged head, which is for `compact`."""
     return Path(str(files("mnemask.model") / "weights" / PACKAGED))
 
 
 def read_click_head(path: Path) -> tuple[ClickHead, str]:
-    """Returns a head in float32 on the CPU, ready to be trained on, and the id of the key encoder that it reads.
+    """Returns a head in float32 on the CPU, ready for further training, and the id of its key encoder.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: if the file is missing or damaged.
     """
     metadata, state = read_tensors(path)
     if metadata.get("format") != FORMAT:
@@ -283,4 +281,4 @@ def _read_config(text: str, path: Path) -> ClickHeadConfig:
         values: Mapping[str, list[int]] = json.loads(text)
         return ClickHeadConfig(tuple(values["features"]), tuple(values["channels"]))  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{str(path)!r} describes no click head of mnemask", "train one again") from error
+        raise CheckpointError(f"{str(path)!r} does not describe a click head of mnemask", "train it again") from error

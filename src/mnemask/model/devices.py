@@ -1,4 +1,4 @@
-"""What the network computes on, in which precision, and in which of torch's modes."""
+"""The devices, precisions and torch modes in which the network computes."""
 
 import os
 import re
@@ -16,17 +16,17 @@ from mnemask.types import describe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 VARIABLE = "MNEMASK_PRECISION"
-DEFERRED = ("cuda",)  # devices on which a step does not wait to learn whether its numbers are finite
+DEFERRED = ("cuda",)  # devices on which a step does not wait for the check that its outputs are finite
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Returns a device that is there: the one asked for, by default CUDA where there is one, else the CPU.
+    """Returns an available device: the requested one, by default CUDA if there is any, else the CPU.
 
     Args:
         device: "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
-        InputError: it is no such device, or not on this machine.
+        InputError: if the device is unknown, or not on this machine.
     """
     name = str(device) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
     cuda = re.fullmatch(r"cuda(?::(\d+))?", name)
@@ -39,23 +39,21 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         present.append("mps")
-    raise InputError(f"there is no device {name!r} here that mnemask computes on", f"found {', '.join(present)}")
+    raise InputError(f"device {name!r} is unknown or not on this machine", f"use one of {', '.join(present)}")
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
-    """Returns bfloat16 where it is native (AMX, AVX512-BF16, recent GPUs), float16 on older GPUs, else float32.
+    """Returns bfloat16 if it is native (AMX, AVX512-BF16, recent GPUs), float16 on older GPUs, else float32.
 
-    The environment variable MNEMASK_PRECISION names another one. This is the only place that chooses.
+    The environment variable MNEMASK_PRECISION overrides this. The default is chosen nowhere else.
 
     Raises:
-        InputError: the variable names no precision.
+        InputError: if the variable does not name a precision.
     """
     wanted = os.environ.get(VARIABLE)
     if wanted:
         if wanted not in PRECISIONS:
-            raise InputError(
-                f"{VARIABLE} is {wanted[:40]!r}", f"set it to one of {', '.join(PRECISIONS)}, or to nothing"
-            )
+            raise InputError(f"{VARIABLE} is {wanted[:40]!r}", f"set it to one of {', '.join(PRECISIONS)}, or unset it")
         return PRECISIONS[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -64,14 +62,14 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
 
 
 def upload(tensor: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
-    """Returns a tensor on a device; a GPU copies it from pinned memory, so that the host does not wait for that."""
+    """Returns a tensor on a device; a GPU copies it from pinned memory, so that the host does not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 class _Held:
-    """Within it a mode of the whole process is held, from when the first thread comes until the last one has left."""
+    """A context that holds a mode of the whole process from the entry of the first thread to the exit of the last."""
 
     def __init__(self, mode: Callable[[], AbstractContextManager[None]]) -> None:
         self._lock, self._inside, self._mode, self._stack = threading.Lock(), 0, mode, ExitStack()
@@ -91,7 +89,7 @@ class _Held:
 
 @contextmanager
 def _full_convolutions() -> Iterator[None]:
-    # Newer versions of torch have a mode of convolutions. Where it is used, the older switch is not heeded, or refused.
+    # Newer versions of torch have a mode for convolutions. If it is used, the older switch is ignored or rejected.
     newer = getattr(torch.backends.cudnn, "conv", None)
     switch, name, full = (newer, "fp32_precision", "ieee") if newer else (torch.backends.cudnn, "allow_tf32", False)
     before = getattr(switch, name)
@@ -105,10 +103,10 @@ def _full_products() -> Iterator[None]:
     newer: list[tuple[Any, str]] = []
     try:
         before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the program has set the newer modes, one for each backend, which this one cannot tell
+    except RuntimeError:  # the program has set the newer modes, one per backend, which this function cannot return
         before, backends = "", (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
         newer = [(backend, backend.fp32_precision) for backend in backends]
-    if before == "highest":  # which is not set again: that would outweigh a newer mode that the program sets later
+    if before == "highest":  # not set again, which would override a newer mode that the program sets later
         yield
         return
     torch.set_float32_matmul_precision("highest")
@@ -123,11 +121,11 @@ _FULL_CONVOLUTIONS, _FULL_PRODUCTS = _Held(_full_convolutions), _Held(_full_prod
 
 @contextmanager
 def isolated_torch_modes() -> Iterator[None]:
-    """Within it, no mode of torch that a caller has set changes what is computed.
+    """Isolates the computations in a `with` block or function from the torch modes that a caller has set.
 
-    Gradients, inference mode, autocast, the default device and the precision of matrix products are as if nobody had
-    set them. The default dtype is the same for all threads and stays as it is: tensors are made with a dtype of their
-    own.
+    Inference mode, autocast, the default device and the precision of matrix products have their default values, and
+    gradients are off. The default dtype is shared by all threads and does not change: tensors are created with an
+    explicit dtype.
     """
     with ExitStack() as stack:
         stack.enter_context(_FULL_PRODUCTS)
@@ -142,38 +140,38 @@ def isolated_torch_modes() -> Iterator[None]:
 
 
 def without_tf32(on_gpu: bool) -> AbstractContextManager[None]:
-    """Within it, a GPU's convolutions in float32 keep all 24 bits of the significand, where TF32 keeps 11."""
+    """Returns a context in which a GPU's float32 convolutions keep all 24 bits of the significand; TF32 keeps 11."""
     return _FULL_CONVOLUTIONS if on_gpu else nullcontext()
 
 
 @contextmanager
 def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[None]:
-    """Within it, a device that is out of memory is a BudgetError that says which knobs there are."""
+    """Converts out-of-memory errors of a device, in a `with` block, to a BudgetError that names the settings to use."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         reason, objects = str(error).split(". ")[0], "1 object" if num_objects == 1 else f"{num_objects} objects"
         raise BudgetError(
             f"the device ran out of memory on a frame of {describe(size)} with {objects} ({reason})",
-            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
+            "process smaller frames (--size), keep fewer tokens (--frames, --budget), or track fewer objects",
         ) from error
 
 
 def _all_finite(numbers: Float[Tensor, "..."]) -> Bool[Tensor, ""]:
-    """Returns whether all are; both ends, which NaN is too if there is any, take a tenth of the time of each number."""
+    """Returns whether all numbers are finite; testing min and max (NaN if any is NaN) takes a tenth of the time."""
     ends = torch.stack(torch.aminmax(numbers)) if numbers.numel() else numbers.flatten()
     return torch.isfinite(ends).all()
 
 
 class FiniteCheck:
-    """Whether what the network computed for a frame is finite.
+    """Checks whether the network's outputs for a frame are finite.
 
-    To ask makes the host wait for the device. On a GPU the answer is therefore sent for at once and looked at when the
-    next frame comes, or before the frame is written to memory.
+    Reading the result makes the host wait for the device. On a GPU, its transfer therefore starts immediately, and it
+    is read when the next frame is given, or before the frame is written to memory.
 
     Args:
-        index: of the frame.
-        **numbers: what was computed for it, by what it is called.
+        index: index of the frame.
+        **numbers: the outputs for it, by name.
     """
 
     def __init__(self, index: int, **numbers: Float[Tensor, "..."]) -> None:
@@ -186,13 +184,12 @@ class FiniteCheck:
             self._sent.record(torch.cuda.current_stream(flags.device))  # which may not be the current device
 
     def require(self) -> None:
-        """Raises FrameError unless all numbers are finite, before they are remembered or written."""
+        """Raises FrameError unless all numbers are finite, before they are kept in memory or written."""
         if self._sent is not None:
             self._sent.synchronize()
         for what, finite in zip(self._names, self._flags.tolist(), strict=True):
             if not finite:
                 raise FrameError(
-                    f"the network's {what} for frame {self.index} are not finite, so no masks can come of them",
-                    "use the weights as they were published, and float32 where the precision was lowered "
-                    "(--dtype float32)",
+                    f"the network's {what} for frame {self.index} are not finite, so they give no masks",
+                    "use unmodified published weights, and float32 if the precision was lowered (--dtype float32)",
                 )

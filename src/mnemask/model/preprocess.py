@@ -1,4 +1,4 @@
-"""Between a frame of any size and what the network sees: resize, normalise, pad, and back."""
+"""Conversion of frames of any size to the network's input, and back: resizing, normalising and padding."""
 
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def working_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    """Returns the height and width at which a frame is processed: its short side made `short_side` pixels."""
+    """Returns the height and width at which a frame is processed, with a short side of `short_side` pixels."""
     if short_side is None or min(size) == short_side:
         return size
     scale = short_side / min(size)
@@ -25,17 +25,17 @@ def working_size(size: tuple[int, int], short_side: int | None) -> tuple[int, in
 
 
 def refuse_too_long(size: tuple[int, int], short_side: int | None, what: str) -> None:
-    """Raises FrameError for a frame of which the long side would exceed MAX_WORKING_SIDE at its working size.
+    """Raises FrameError for a frame whose long side would exceed MAX_WORKING_SIDE at its working size.
 
     Args:
         size: height and width of the frame.
-        short_side: as of `working_size`.
-        what: what a message calls the frame.
+        short_side: the short side, as for `working_size`.
+        what: the frame's name in messages.
     """
     if max(working_size(size, short_side)) > MAX_WORKING_SIDE:
-        at_short_side = "" if short_side is None else f" at a short side of {short_side}"
+        at_short_side = "" if short_side is None else f", at a short side of {short_side},"
         largest = MAX_WORKING_SIDE * min(size) // max(size)
-        smaller = f"give a short_side of {largest} at most (--size), or " if largest >= STRIDE else ""
+        smaller = f"give a short_side of at most {largest} (--size), or " if largest >= STRIDE else ""
         raise FrameError(
             f"{what} has {describe(size)} and{at_short_side} a side of more than {MAX_WORKING_SIDE} pixels",
             f"{smaller}crop the video",
@@ -43,20 +43,20 @@ def refuse_too_long(size: tuple[int, int], short_side: int | None, what: str) ->
 
 
 def padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns (left, right, top, bottom): zeros up to a multiple of the stride, the smaller half first (STCN)."""
+    """Returns the padding (left, right, top, bottom) to a multiple of the stride, the smaller half first (STCN)."""
     vertical, horizontal = (-size[0]) % STRIDE, (-size[1]) % STRIDE
     return horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2
 
 
 def normalize(image: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
-    """Returns RGB of 0 to 255 with ImageNet's mean and standard deviation taken out."""
+    """Returns RGB from 0 to 255 normalised by ImageNet's mean and standard deviation."""
     mean, std = _statistics(image.device) if image.is_cuda else _statistics.__wrapped__(image.device)
     return (image.float() / 255).sub_(mean).div_(std)
 
 
 @lru_cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation on a device; kept on a GPU, which an upload in each frame would hold up."""
+    """Returns mean and standard deviation on a device; cached on a GPU, which an upload per frame would delay."""
     with torch.inference_mode(mode=False):
         mean, std = (
             torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
@@ -66,7 +66,7 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def resize(planes: Float[Tensor, "C H W"], size: tuple[int, int]) -> Float[Tensor, "C h w"]:
-    """Returns the planes at another size: bilinear, antialiased where it shrinks."""
+    """Returns the planes at another size: bilinear, with antialiasing if they shrink."""
     if planes.shape[1:] == size:
         return planes
     shrinks = size[0] < planes.shape[1]
@@ -74,12 +74,12 @@ def resize(planes: Float[Tensor, "C H W"], size: tuple[int, int]) -> Float[Tenso
 
 
 def pad(planes: Float[Tensor, "C H W"]) -> Float[Tensor, "C Hp Wp"]:
-    """Returns the planes in a frame of zeros, sides multiples of the stride."""
+    """Returns the planes padded with zeros to sides that are multiples of the stride."""
     return F.pad(planes, padding((planes.shape[1], planes.shape[2])))
 
 
 def unpad(planes: Float[Tensor, "C Hp Wp"], size: tuple[int, int]) -> Float[Tensor, "C H W"]:
-    """Returns the `size` that `pad` had framed."""
+    """Returns the planes without their padding, at the `size` that they had before `pad`."""
     left, _, top, _ = padding(size)
     return planes[:, top : top + size[0], left : left + size[1]]
 

@@ -1,8 +1,8 @@
 """ResNet-18 and ResNet-50 up to stride 16, with torchvision's parameter names.
 
-BatchNorm is frozen in both encoders (thesis 4.2), so it is a fixed affine map per channel and lives inside the
-convolutions: each has a bias, there is no BatchNorm module, and `fold_batch_norm` brings ordinary weights to this form.
-A convolution's output has no other reader, nor does its gradient need it, so ReLU and the residual are in place.
+BatchNorm is frozen in both encoders (thesis 4.2), so it is a fixed affine map per channel and is folded into the
+convolutions: each has a bias, there is no BatchNorm module, and `fold_batch_norm` converts ordinary weights.
+Nothing else uses a convolution's output, not even its gradient, so ReLU and the residual are applied in place.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ class ResNet(nn.Module):
 
 
 def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the same ResNet without BatchNorm: y = γ(Wx + b − μ)/√(σ² + ε) + β is a convolution with other W and b.
+    """Returns the same ResNet without BatchNorm: y = γ(Wx + b − μ)/√(σ² + ε) + β is a convolution with another W and b.
 
     Each `….bnN.*` is folded into `….convN.*`, each `….downsample.1.*` into `….downsample.0.*`; in float64, so that
     nothing beyond the last bit of float32 is lost. Tensors without a BatchNorm pass through unchanged.
@@ -117,14 +117,14 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_norm(state: Mapping[str, Tensor], norm: str) -> None:
-    """Raises CheckpointError, naming the tensor, unless a BatchNorm is whole and finite."""
+    """Raises CheckpointError, naming the tensor, unless a BatchNorm is complete and finite."""
     size = state[f"{norm}running_mean"].shape
     for name in (f"{norm}{part}" for part in ("weight", "bias", "running_mean", "running_var")):
         if name not in state:
-            raise CheckpointError(f"{name} is missing, so BatchNorm cannot be folded", "give the whole state dict")
+            raise CheckpointError(f"{name} is missing, so BatchNorm cannot be folded", "give the complete state dict")
         if state[name].ndim != 1 or state[name].shape != size:
             raise CheckpointError(
-                f"{name} is {tuple(state[name].shape)} where the mean is {tuple(size)}", "they must agree"
+                f"{name} is {tuple(state[name].shape)}, but the mean is {tuple(size)}", "give tensors of equal shape"
             )
         if not bool(torch.isfinite(state[name]).all()):
-            raise CheckpointError(f"{name} is not finite", "the file is damaged or the training diverged")
+            raise CheckpointError(f"{name} is not finite", "fetch the file again, or train again if training diverged")

@@ -1,7 +1,7 @@
-"""The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state.
+"""The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It has no state.
 
-The value encoder and the decoder share two building blocks, a residual block and CBAM attention. A convolution's
-output has no other reader, nor does its gradient need it, so ReLU and the residual are applied in place.
+The value encoder and the decoder consist of residual blocks, the former also of CBAM attention. Nothing else uses a
+convolution's output, not even its gradient, so ReLU and the residual are applied in place.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
         """Returns the features of each object.
 
         Args:
-            x: of each object, all objects of an image in a row.
+            x: the input of each object, all objects of an image in a row.
             shared: further channels, after those of x, which the objects of an image have in common.
         """
         if shared is None:
@@ -58,7 +58,7 @@ def convolve_joined(
 ) -> Float[Tensor, "BK Cout h w"]:
     """Returns the convolution of [own ⧺ shared] for each object, convolving the shared channels once per image.
 
-    A convolution is a sum over its input channels, so that of the two parts is the sum of their convolutions.
+    A convolution is a sum over its input channels, so that of both parts is the sum of their convolutions.
     """
     of_own, of_shared = conv.weight.split((own.shape[1], shared.shape[1]), dim=1)
     each = F.conv2d(own, of_own, None, conv.stride, conv.padding)
@@ -66,15 +66,15 @@ def convolve_joined(
 
 
 def add_shared(each: Float[Tensor, "BK C h w"], shared: Float[Tensor, "B C h w"]) -> Float[Tensor, "BK C h w"]:
-    """Returns `each` with what the objects of an image have in common added, in place: no copy for each object."""
-    if len(shared) == 1:  # one image broadcasts by itself; compilers take the views below for changes of layout
+    """Adds to `each`, in place, what the objects of an image have in common, without a copy per object."""
+    if len(shared) == 1:  # one image broadcasts by itself; compilers mistake the views below for changes of layout
         return each.add_(shared)
     each.unflatten(0, (len(shared), -1)).add_(shared.unsqueeze(1))
     return each
 
 
 class Attention(nn.Module):
-    """CBAM (Woo et al. 2018): which channels matter, then which places."""
+    """CBAM (Woo et al. 2018): channel attention, then spatial attention."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Fusion(nn.Module):
 
 
 class ValueEncoder(nn.Module):
-    """A value per object and cell: ResNet-18 on [image, mask, other objects' masks], fused with the key features."""
+    """Encodes a value per object and cell: ResNet-18 on [image, mask, other masks], fused with the key features."""
 
     def __init__(self, key_feature_channels: int, value_channels: int, shortcut_kernel: int) -> None:
         super().__init__()
@@ -184,9 +184,9 @@ class STCNConfig:
         key_depth: depth of the key encoder's ResNet. The value encoder's is always 18.
         key_channels: Ck, length of a key.
         value_channels: Cv, length of a value.
-        compressed_channels: channels of the query feature that joins the readout.
+        compressed_channels: channels of the query feature that is concatenated with the readout.
         decoder_channels: channels in the decoder at strides 16, 8 and 4.
-        shortcut_kernel: size of the shortcut and skip convolutions. 3 is STCN's; 1 is what a CPU prefers.
+        shortcut_kernel: size of the shortcut and skip convolutions: 3 in STCN; 1 is faster on a CPU.
     """
 
     key_depth: Literal[18, 50] = 50
@@ -200,10 +200,10 @@ class STCNConfig:
         widths = (self.key_channels, self.value_channels, self.compressed_channels, *self.decoder_channels)
         if self.key_depth not in (18, 50) or self.shortcut_kernel not in (1, 3) or len(self.decoder_channels) != 3:
             raise InputError(
-                f"{self} is not a network", "depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths"
+                f"{self} is not a network", "give depth 18 or 50, kernel 1 or 3, and 3 widths of the decoder"
             )
         if any(isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096 for width in widths):
-            raise InputError(f"{self} is not a network", "channels are whole numbers from 1 to 4096")
+            raise InputError(f"{self} is not a network", "give channels as whole numbers from 1 to 4096")
         if self.value_channels < ATTENTION_REDUCTION:
             raise InputError(f"{self.value_channels} value channels are too few", f"give {ATTENTION_REDUCTION} or more")
 
@@ -213,18 +213,18 @@ COMPACT = STCNConfig(
     key_depth=18, value_channels=256, compressed_channels=128, decoder_channels=(192, 96, 64), shortcut_kernel=1
 )
 
-# STCN reads a memory anywhere, and weights of the paper's size were published for that. The compact weights take in
-# what looks like the object far less with a kernel: benchmarks/results/kmn-kernel.md, where 0.15 to 0.25 are alike.
+# STCN reads without a kernel, and weights of the paper's size were published for that. With a kernel, the compact
+# weights take in far fewer look-alikes of the object: benchmarks/results/kmn-kernel.md, where 0.15 to 0.25 are alike.
 KERNELS = {COMPACT: 0.2}
 
 
 class KeyFeatures(NamedTuple):
-    """What the key encoder says of a batch of images.
+    """The outputs of the key encoder for a batch of images.
 
     Attributes:
-        key: float32; as a query it looks for memories, as a memory it is found.
-        compressed: joins the readout in the decoder.
-        stride16: joins the mask features in the value encoder.
+        key: keys, float32, both of queries and of the memory.
+        compressed: concatenated with the readout in the decoder.
+        stride16: fused with the mask features in the value encoder.
         stride8: skip connection of the decoder.
         stride4: skip connection of the decoder.
     """
@@ -237,7 +237,7 @@ class KeyFeatures(NamedTuple):
 
 
 class STCN(nn.Module):
-    """The three parts of the network; what lies between them is the memory's.
+    """The three parts of the network: key encoder, value encoder and decoder; the memory lies between them.
 
     Images are normalised (`mnemask.model.preprocess.normalize`) and their sides are multiples of 16.
     """
@@ -247,7 +247,7 @@ class STCN(nn.Module):
         self.config = config
         # See `checkpoints.fingerprint` and `key_encoder_id`.
         self.content: tuple[dict[Tensor, int], str, str] | None = None
-        self.path: Path | None = None  # of the file that it was loaded from, if it is no part of the package
+        self.path: Path | None = None  # the file that it was loaded from, unless the weights are packaged
         self.key_encoder = ResNet(config.key_depth)
         features = self.key_encoder.out_channels
         self.key_projection = nn.Conv2d(features[-1], config.key_channels, 3, padding=1)
@@ -267,19 +267,19 @@ class STCN(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions compute in."""
+        """The precision of the convolutions."""
         return self.key_compression.weight.dtype
 
     @property
     def kmn_sigma(self) -> float:
-        """σ of the KMN kernel as a fraction of the short side, unless a tracker says otherwise; 0 disables it."""
+        """σ of the KMN kernel as a fraction of the short side, the default of trackers; 0 disables it."""
         return KERNELS.get(self.config, 0.0)
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         """Returns keys and features of images."""
         stride4, stride8, stride16 = self.key_encoder(image)
         # Distances amplify the rounding of keys (bf16 keys change the affinity by 4 to 36 %), so they stay float32,
-        # and not TF32, in which a GPU would compute this convolution by default.
+        # not TF32, in which a GPU would compute this convolution by default.
         with torch.autocast(image.device.type, enabled=False), without_tf32(image.is_cuda):
             key = self.key_projection(stride16.to(self.key_projection.weight.dtype))
         return KeyFeatures(key.float(), self.key_compression(stride16), stride16, stride8, stride4)
@@ -291,7 +291,7 @@ class STCN(nn.Module):
 
         Args:
             image: the normalised images.
-            features: of the same images.
+            features: the features of the same images.
             masks: probabilities of each object, 0 to 1.
         """
         values: Tensor = self.value_encoder(image, features.stride16, masks)
@@ -304,33 +304,33 @@ class STCN(nn.Module):
 
 
 def require_network(model: object) -> None:
-    """Raises InputError unless a model is a network of mnemask with its weights; torch.compile may have wrapped it."""
+    """Raises InputError unless a model is a network of mnemask with weights, possibly wrapped by torch.compile."""
     network = getattr(model, "_orig_mod", model)
     if not isinstance(network, STCN):
         inside = isinstance(getattr(model, "module", None), STCN)
         raise InputError(
             f"the model is a {type(model).__name__}" + (f" {model!r:.60}" if isinstance(model, str | Path) else ""),
-            "give the network inside it, model.module" if inside else "give what load_model returns: mm.load_model()",
+            "give the network inside it, model.module" if inside else "give the network that mm.load_model() returns",
         )
     if network.device.type == "meta":
-        raise InputError("the model is on the device meta and has no weights", "load it with mm.load_model()")
+        raise InputError("the model is on the meta device and has no weights", "load it with mm.load_model()")
 
 
 def soft_aggregate(probs: Float[Tensor, "K *pixels"]) -> Float[Tensor, "K+1 *pixels"]:
     """Returns probabilities that sum to 1, background first, from independent ones (soft aggregation, STM eq. 2).
 
-    The background is Π(1 − p); all are clamped to [1e-7, 1 − 1e-7] and go through the softmax of their logits,
-    which for a logit is p/(1 − p) normalised.
+    The background is Π(1 − p). All are clamped to [1e-7, 1 − 1e-7]; the result is the softmax of their logits, that is,
+    their normalised odds p/(1 − p).
     """
     everyone = torch.cat((torch.prod(1 - probs, dim=0, keepdim=True), probs))
     return torch.softmax(torch.logit(everyone, eps=1e-7), dim=0)
 
 
 def most_probable(probs: Float[Tensor, "K1 *pixels"], ids: Sequence[int]) -> Int32[Tensor, "*pixels"]:
-    """Returns the id of the class with the highest probability, of the first among equals.
+    """Returns the id of the class with the highest probability; the first one wins ties.
 
-    Where classes are the leading axis, comparing them one by one in a narrow type takes a CPU a third of the time of
-    `max` with indices, and a fiftieth of `argmax`, which a GPU is best at.
+    With classes as the leading axis, comparing them one by one in a narrow type takes a CPU a third of the time of
+    `max` with indices, and a fiftieth of that of `argmax`, which is fastest on a GPU.
     """
     names = _names(tuple(ids), probs.device)
     if probs.is_cuda:
@@ -345,6 +345,6 @@ def most_probable(probs: Float[Tensor, "K1 *pixels"], ids: Sequence[int]) -> Int
 
 @lru_cache(maxsize=64)
 def _names(ids: tuple[int, ...], device: torch.device) -> Int32[Tensor, " K1"]:
-    """Returns the ids as a tensor; kept, so that it is not uploaded in each frame."""
+    """Returns the ids as a tensor, cached so that it is not uploaded for each frame."""
     with torch.inference_mode(mode=False):
         return torch.tensor(ids, dtype=torch.int32, device=device)

@@ -1,4 +1,4 @@
-"""Memory policies: what to keep when something new arrives. One file each; the registry knows them by name."""
+"""Memory policies, which decide what is kept when a frame is written, and their registry."""
 
 import json
 from dataclasses import fields
@@ -38,7 +38,7 @@ POLICIES: dict[str, Policy] = {
 def _accepted(made: object, label: str) -> Policy:
     """Returns a policy that keeps the contract; raises InputError or PolicyError for anything else."""
     if not isinstance(made, Policy):
-        raise InputError(f"{label} is a {type(made).__name__} and no policy", "derive its class from mnemask.Policy")
+        raise InputError(f"{label} is a {type(made).__name__}, not a policy", "derive its class from mnemask.Policy")
     try:
         made.check_fields()
     except (TypeError, ValueError) as error:
@@ -52,37 +52,37 @@ REGISTRY = Registry("policy", "mnemask.policies", POLICIES, _accepted)
 
 
 def policy_named(name: str) -> Policy:
-    """Returns the policy of a name: registered, or an entry point; with arguments, as in "lfu(write_every=3)".
+    """Returns the policy with a name, registered or from an entry point, with arguments as in "lfu(write_every=3)".
 
     Raises:
-        InputError: nothing has this name, or its arguments cannot be used. Code, as in "module:Class", is refused:
-            names also come from files. The command line imports it (`choose_policy`).
+        InputError: if nothing has this name, or its arguments cannot be used. Code, as in "module:Class", is rejected,
+            because names also come from files. The command line imports it (`choose_policy`).
     """
     return REGISTRY.named(name)
 
 
 def choose_policy(text: str) -> str:
-    """Returns the name under which `POLICIES` has, from now on, the policy that the user of a command line wrote.
+    """Registers the policy that a user named on the command line, and returns its name in `POLICIES`.
 
-    It may be code of theirs, "module:Class" or "file.py:Class(argument=1)", which is imported.
+    It may be the user's own code, "module:Class" or "file.py:Class(argument=1)", which is imported.
 
     Raises:
-        InputError: there is no such policy, or its arguments cannot be used.
-        PolicyError: it breaks the contract.
+        InputError: if there is no such policy, or its arguments cannot be used.
+        PolicyError: if it breaks the contract.
     """
     return REGISTRY.choose(text)
 
 
 def register_policy(name: str, policy: Policy | type[Policy]) -> None:
-    """Makes a policy known by a name, to `TrackerConfig`, `evaluate`, `compare` and saved trackers in this process.
+    """Registers a policy under a name, for `TrackerConfig`, `evaluate`, `compare` and saved trackers in this process.
 
     Args:
         name: letters, digits, - and _.
-        policy: of your own; a class is called without arguments.
+        policy: the custom policy; a class is called without arguments.
 
     Raises:
-        InputError: the name is taken, or this is no policy.
-        PolicyError: it breaks the contract of policies (`mnemask.testing.check_policy`).
+        InputError: if the name is taken, or this is not a policy.
+        PolicyError: if it breaks the contract of policies (`mnemask.testing.check_policy`).
 
     Example:
         >>> register_policy("lfu-each-second", LFU(write_every=2))
@@ -93,38 +93,38 @@ def register_policy(name: str, policy: Policy | type[Policy]) -> None:
 
 
 def is_custom(policy: Policy) -> bool:
-    """Returns whether code outside this package decides: the policy, or one inside it."""
+    """Returns whether the policy, or one inside it, is code outside this package."""
     values = (getattr(policy, field.name) for field in fields(policy))
     inner = (is_custom(value) for value in values if isinstance(value, Policy))
     return not type(policy).__module__.startswith("mnemask.memory.policies.") or any(inner)
 
 
 def class_name(kind: type[Policy]) -> str:
-    """Returns the name of a class of policies in files; a user's own has its module in front."""
+    """Returns the name of a policy class in files; that of a custom one begins with its module."""
     own = not kind.__module__.startswith("mnemask.memory.policies.")
     return f"{kind.__module__}:{kind.__qualname__}" if own else kind.__name__
 
 
 def saved_policy(policy: Policy) -> dict[str, Any]:
-    """Returns the name and the hyper-parameters of a policy, and of those inside it, as JSON holds them.
+    """Returns the name and the hyper-parameters of a policy, and of those inside it, as JSON can hold them.
 
-    One's own also has a digest of its class's source, so that results of an earlier version are known as such.
+    A custom policy also has a digest of its class's source, so that results of an earlier version are recognised.
     """
     values = {field.name: getattr(policy, field.name) for field in fields(policy)}
     inner = {name: saved_policy(value) for name, value in values.items() if isinstance(value, Policy)}
     name = class_name(type(policy))
     if ":" in name:
         plain = {key: value for key, value in values.items() if key not in inner}
-        values = json.loads(json.dumps(plain, default=repr), parse_constant=str)  # Infinity is no JSON
+        values = json.loads(json.dumps(plain, default=repr), parse_constant=str)  # Infinity is not JSON
         values["source"] = source_digest(policy)
     return {"name": name, **values, **inner}
 
 
 def saved_unless_built_in(name: str, policy: Policy) -> dict[str, Any]:
-    """Returns `saved_policy` of the policy that goes by a name, nothing where the name says it all.
+    """Returns `saved_policy` of the policy with a name, nothing for a built-in name.
 
-    Only the package's own names cannot be taken: any other may stand for another policy in the next process, whether
-    the package has its class or not.
+    Only built-in names are reserved: any other may stand for another policy in the next process, even if the class is
+    one of this package.
     """
     return {} if name in POLICY_NAMES else saved_policy(policy)
 
@@ -137,7 +137,7 @@ def restored_policy(saved: dict[str, Any]) -> Policy:
     if name not in known:
         raise CheckpointError(
             f"policy {name!r} of the memory bank is not one of {sorted(known)}",
-            "name it (--policy, policy=), or register it before",
+            "name it (--policy, policy=), or register it first",
         )
     values: dict[str, Any] = {key: value for key, value in saved.items() if key not in ("name", "source")}
     if "inner" in values:

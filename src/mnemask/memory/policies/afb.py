@@ -1,4 +1,4 @@
-"""An adaptive feature bank: what is known already is refreshed, what is new is added (Liang et al. 2020)."""
+"""An adaptive feature bank: new tokens are merged into similar ones, or else added (Liang et al. 2020)."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,23 +16,23 @@ from mnemask.memory.tokens import Tokens
 
 @dataclass(frozen=True)
 class AdaptiveFeatureBank(Policy):
-    """Merges a new token into its nearest remembered one where they are alike; else adds it, and the least used goes.
+    """Merges a new token into the nearest old one if they are similar; otherwise adds it and evicts the least used.
 
     Liang et al., "Video Object Segmentation with Adaptive Feature Bank and Uncertain-Region Refinement", NeurIPS 2020:
-    a similarity above 0.95 merges with rate 0.1, and count / age decides what goes. Different here: several new tokens
-    with one nearest enter as their mean, with the weight 1 − (1 − rate)^n that n merges in a row have, where the
-    authors' release mixes directions and keeps the old length; the count is the top-k count, where the paper counts
-    close matches and the release the logarithm of their number; one bank for all objects and the background, where the
-    release has one for each; likeness is L2's by default (`metric`); tokens merge only where they cover the same
-    objects; pinned ones neither change nor go, so what is like them is added beside them. A merged token keeps its
-    frame, cell, age and top-k count.
+    tokens with a similarity above 0.95 are merged with rate 0.1, and the lowest count / age is evicted. Differences:
+    several new tokens with the same nearest one are merged as their mean, with the weight 1 − (1 − rate)^n of n
+    successive merges, where the authors' release mixes directions and keeps the old length; the count is the top-k
+    count, where the paper counts close matches and the release the logarithm of their number; there is one bank for all
+    objects and the background, where the release has one for each; similarity is based on L2 by default (`metric`);
+    tokens merge only if they cover the same objects; pinned ones are neither changed nor evicted, so tokens similar to
+    them are added. A merged token keeps its frame, cell, age and top-k count.
 
     Args:
-        metric: "cosine", the paper's, merges keys of different length too, which the L2 affinity of STCN tells apart.
+        metric: "cosine", as in the paper, also merges keys of different length, which STCN's L2 affinity distinguishes.
             "l2" takes the nearest by L2 and compares 1 − |m − q|² / (|m|² + |q|²): the cosine for keys of equal length,
-            closer to 0 for others, so that one threshold serves both.
+            closer to 0 for others, so that one threshold suits both.
         threshold: the similarity above which tokens merge.
-        rate: the weight of what is new, above 0 and at most 1, or InputError.
+        rate: the weight of the new token, above 0 and at most 1, otherwise InputError.
     """
 
     metric: Literal["l2", "cosine"] = "l2"
@@ -46,7 +46,7 @@ class AdaptiveFeatureBank(Policy):
             )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the most used of memory, refreshed, and what new has that memory has not."""
+        """Returns the most used tokens of memory, with similar new ones merged into them, and the other new ones."""
         alike, nearest = self._nearest(memory, new)
         merging = (alike > self.threshold) & ~new.pinned
         memory = merge(memory, new[merging], nearest[merging], self.rate)
@@ -63,14 +63,14 @@ class AdaptiveFeatureBank(Policy):
 
 
 def similarity(q: Float[Tensor, "P Ck"], m: Float[Tensor, "P Ck"], metric: Literal["l2", "cosine"]) -> Tensor:
-    """Returns how alike the keys of each pair are, −1 to 1, as [P]."""
+    """Returns the similarity of each pair of keys, −1 to 1, as [P]."""
     if metric == "cosine":
         return F.cosine_similarity(q, m, dim=-1)
     return 1 - key_energy(m - q) / (key_energy(m) + key_energy(q)).clamp_min(torch.finfo(q.dtype).tiny)
 
 
 def merge(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) -> Tokens:
-    """Returns memory with new tokens blended into those at these places."""
+    """Returns memory with each new token blended into the token at its place in `into`."""
     place, row, count = torch.unique(into, return_inverse=True, return_counts=True)
     weight_of_old = ((1 - rate) ** count.float())[:, None]
 

@@ -1,4 +1,4 @@
-"""What a policy is, and what policies have in common: keeping the best-scored tokens and making room for new ones."""
+"""The base class of policies, and what they share: keeping the best-scored tokens and making room for new ones."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -20,19 +20,19 @@ KINDS: dict[object, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(ABC):
-    """Decides what is kept: a pure function of what is remembered and what is new; no state, only hyper-parameters.
+    """Decides what is kept: a pure function of the old and the new tokens, without state, only with hyper-parameters.
 
     A subclass is a frozen dataclass with an `update`. Contract, tested for every policy: the result never exceeds the
-    budget, every pinned token is in it unchanged, the inputs stay as they are, the same inputs give the same result.
-    A policy inside another one (`Wrapper`) may see parts of frames, and a budget smaller than `new`, down to nothing.
+    budget, it contains every pinned token unchanged, the inputs are not modified, the same inputs give the same result.
+    A policy inside another one (`Wrapper`) may be given parts of frames, and a budget smaller than `new`, down to 0.
 
     Attributes:
-        write_every: frames from one write to the next, unless `write_on_growth` asks for one sooner.
-        write_on_growth: a frame is written sooner, from the second on, as soon as an object is larger by more than this
-            part than in any frame written so far; from 0, which disables it, to below 1.
-        pin: whether the tracker marks tokens of annotated frames as never to be evicted. Without marks there are no
-            pinned tokens, and the policy treats the first frame like any other.
-        default_frames: the budget where the user gives none, in frames; None for no limit.
+        write_every: frames from one write to the next, unless `write_on_growth` makes it earlier.
+        write_on_growth: writes a frame earlier, but no sooner than 2 frames after the last write, once an object's area
+            exceeds its largest area in any written frame by more than this fraction; 0, which disables it, to below 1.
+        pin: whether the tracker pins tokens of annotated frames, so that they are never evicted. Without pins, the
+            policy treats the first frame like any other.
+        default_frames: the budget in frames if the user gives none; None for no limit.
     """
 
     write_every: int = 5
@@ -45,7 +45,7 @@ class Policy(ABC):
         """Returns the tokens that are kept.
 
         Args:
-            memory: what is remembered, oldest write first; may be empty.
+            memory: the tokens in memory, oldest write first; may be empty.
             new: the tokens of the frame that is written now; at least one.
             budget: how many tokens may be kept.
 
@@ -54,18 +54,18 @@ class Policy(ABC):
         """
 
     def check_fields(self) -> None:
-        """Raises TypeError or ValueError where a hyper-parameter is of no kind that its class allows."""
+        """Raises TypeError or ValueError for a hyper-parameter of the wrong type or out of range."""
         for field in fields(self):
             value, wanted = getattr(self, field.name), KINDS.get(field.type, object)
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
-                raise TypeError(f"{field.name} is {value!r}, and must be of type {field.type}")
+                raise TypeError(f"{field.name} is {value!r}, but must be of type {field.type}")
         if self.write_every < 1:
-            raise ValueError(f"write_every is {self.write_every}, and must be 1 or more")
+            raise ValueError(f"write_every is {self.write_every}, but must be 1 or more")
         if not 0 <= self.write_on_growth < 1:
-            raise ValueError(f"write_on_growth is {self.write_on_growth}, and must be 0 or more, and below 1")
+            raise ValueError(f"write_on_growth is {self.write_on_growth}, but must be at least 0 and below 1")
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-        """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.
+        """Returns which cells of the first annotated frame are pinned if `pin` is set; all of them by default.
 
         Args:
             mask_fraction: how much of each cell each object fills, 0 to 1.
@@ -76,38 +76,38 @@ class Policy(ABC):
 def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     """Returns the pinned tokens and the best-scored others, `count` in all, in the order they were in.
 
-    Ties are decided by age, then by position: the older token goes first.
+    Ties are broken by age, then by position: the older token is evicted first.
 
     Raises:
         BudgetError: if more than `count` tokens are pinned.
-        InputError: if there is not a score for each token.
+        InputError: if there is not one score per token.
     """
     return tokens if len(tokens) <= count else tokens[best_places(tokens, score, count)]
 
 
 def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[Tensor, " count"]:
-    """Returns where the tokens are that `keep_best` keeps, of which there are more than `count`.
+    """Returns the places of the tokens that `keep_best` keeps of more than `count`.
 
     Raises:
         BudgetError: if more than `count` tokens are pinned.
     """
     if score.shape != (len(tokens),):
-        raise InputError(f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one for each")
+        raise InputError(f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one each")
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(
-            f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}",
+            f"{pinned} tokens of annotated frames may not be evicted, but there is room for {count}",
             "give a larger budget or a policy that does not pin them, such as lfu",
         )
-    # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores. Pinned ones
-    # go last. Masks would say the same, but make the host wait for a GPU to count.
+    # Tokens are in the order of writing and position, which a stable sort keeps among equal scores. Pinned ones come
+    # last. Masks would give the same result, but counting them makes the host wait for a GPU.
     order = torch.argsort(score, stable=True)
     order = order[torch.argsort(tokens.pinned[order].to(torch.uint8), stable=True)]
     return order[len(tokens) - count :].sort().values
 
 
 def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
-    """Returns how many tokens there is room for besides the pinned ones; raises BudgetError if these do not fit."""
+    """Returns how many tokens fit in addition to the pinned ones; raises BudgetError if the latter do not fit."""
     needed = int(memory.pinned.sum()) + int(new.pinned.sum())
     if needed > budget:
         raise BudgetError(
@@ -118,9 +118,9 @@ def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
 
 
 def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
-    """Returns as much of a new frame as memory's pinned tokens leave room for.
+    """Returns as much of a new frame as fits in addition to the pinned tokens of memory.
 
-    The cells that objects fill most go in first.
+    The cells that objects fill most come first.
 
     Raises:
         BudgetError: if the pinned tokens of both do not fit.
@@ -129,7 +129,7 @@ def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
 
 
 def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: int) -> Tokens:
-    """Returns the best-scored of memory, and new; just as many tokens go as new needs.
+    """Returns the best-scored tokens of memory, and new; only as many tokens are evicted as new needs.
 
     Raises:
         BudgetError: if the pinned tokens of both do not fit.

@@ -1,4 +1,4 @@
-"""What every policy must keep to, whoever wrote it; a run stops at the frame where one of somebody's own does not."""
+"""The contract of memory policies and its checks; a run stops at the frame in which a custom policy breaks it."""
 
 import copy
 from collections.abc import Iterator
@@ -13,28 +13,28 @@ from mnemask.memory.policies.base import Policy
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.plugins import describe_error
 
-REMEDY = "correct its `update`; mnemask.testing.check_policy shows the case without a video"
+REMEDY = "fix its `update`; mnemask.testing.check_policy reproduces the error without a video"
 
 
 def violation(memory: Tokens, new: Tokens, budget: int, kept: object) -> str:
-    """Returns in which way the result of an `update` breaks the contract, for a sentence; empty where it does not.
+    """Returns how the result of an `update` breaks the contract, as a part of a sentence; empty if it does not.
 
     Args:
-        memory: what was remembered.
+        memory: the tokens in memory.
         new: the tokens of the frame that was written.
-        budget: how many tokens might be kept.
-        kept: what `update` returned.
+        budget: how many tokens may be kept.
+        kept: the result of `update`.
     """
     if not isinstance(kept, Tokens):
-        return f"returned a {type(kept).__name__} and not Tokens"
+        return f"returned a {type(kept).__name__} instead of Tokens"
     lengths = {tensor.shape[1 if name in PER_OBJECT else 0] for name, tensor in kept.tensors().items()}
     if len(lengths) > 1 or kept.num_objects != new.num_objects:
-        return f"returned tensors of {sorted(lengths)} tokens and {kept.num_objects} objects of {new.num_objects}"
+        return f"returned tensors of {sorted(lengths)} tokens and {kept.num_objects} of {new.num_objects} objects"
     if len(kept) > budget:
-        return f"kept {len(kept)} tokens, and the budget is {budget}"
+        return f"kept {len(kept)} tokens, but the budget is {budget}"
     later, further = kept.written_at.diff(), kept.cell.diff()
     if bool(((later < 0) | ((later == 0) & (further <= 0))).any()):
-        return "kept a token twice, or not in the order of writing and of position (sort by written_at, then by cell)"
+        return "kept a token twice, or not in the order of writing and position (sort by written_at, then by cell)"
     pinned, still = memory[memory.pinned] + new[new.pinned], kept[kept.pinned]
     if len(still) != len(pinned):
         return f"kept {len(still)} of {len(pinned)} pinned tokens"
@@ -44,18 +44,18 @@ def violation(memory: Tokens, new: Tokens, budget: int, kept: object) -> str:
 
 
 def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, when: str) -> Tokens:
-    """Returns the tokens that a user's policy keeps.
+    """Returns the tokens that a custom policy keeps.
 
     Args:
-        policy: decides.
-        memory: what is remembered.
+        policy: the policy.
+        memory: the tokens in memory.
         new: the tokens of the frame that is written now.
         budget: how many tokens may be kept.
-        when: for the message, such as "at frame 5".
+        when: a phrase for the message, such as "at frame 5".
 
     Raises:
-        PolicyError: it breaks the contract, or fails.
-        BudgetError: it says that the budget does not suffice.
+        PolicyError: if the policy breaks the contract, or fails.
+        BudgetError: if the policy raises it because the budget does not suffice.
     """
     try:
         kept = policy.update(memory, new, budget)
@@ -69,7 +69,7 @@ def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, whe
 
 
 def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-    """Returns which cells of the first annotated frame a policy pins; raises PolicyError where it does not say so."""
+    """Returns which cells of the first annotated frame a policy pins; raises PolicyError if its result is invalid."""
     try:
         pins = policy.pinned_part(mask_fraction)
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
@@ -78,8 +78,8 @@ def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[
         raise PolicyError(f"policy {policy} failed in pinned_part: {describe_error(error)}", REMEDY) from error
     if not isinstance(pins, Tensor) or pins.dtype != torch.bool or pins.shape != mask_fraction.shape[1:]:
         raise PolicyError(
-            f"policy {policy} returned from pinned_part {getattr(pins, 'dtype', type(pins).__name__)} of shape "
-            f"{list(getattr(pins, 'shape', ()))}, and not bool of shape {list(mask_fraction.shape[1:])}",
+            f"policy {policy} returned {getattr(pins, 'dtype', type(pins).__name__)} of shape "
+            f"{list(getattr(pins, 'shape', ()))} from pinned_part, not bool of shape {list(mask_fraction.shape[1:])}",
             REMEDY,
         )
     return pins
@@ -89,18 +89,18 @@ CELLS, KEY_CHANNELS, VALUE_CHANNELS = 6, 4, 3
 
 
 def check_policy(policy: Policy, name: str = "") -> None:
-    """Raises PolicyError unless a policy keeps its contract on drawn memories, with pins and several objects too.
+    """Raises PolicyError unless a policy keeps the contract on generated memories, also with pins and several objects.
 
-    The contract: it never keeps more than the budget; every pinned token stays as it is; what it keeps is in the order
-    of writing; its inputs are not changed; the same inputs give the same result. It may raise BudgetError where pinned
-    tokens exceed the budget, and anywhere if its `default_frames` is None.
+    The contract: it never keeps more than the budget; every pinned token is kept unchanged; what it keeps is in the
+    order of writing; its inputs are not modified; the same inputs give the same result. It may raise BudgetError if the
+    pinned tokens exceed the budget, and in any case if its `default_frames` is None.
 
     Args:
-        policy: of your own. With `pin=False` no token is pinned here, as in a tracker.
-        name: for the message.
+        policy: the custom policy. With `pin=False` no token is pinned here, as in a tracker.
+        name: the policy's name in messages.
 
     Raises:
-        PolicyError: the message says in which way the contract is broken, and in which case.
+        PolicyError: if the policy breaks the contract; the message states how, and in which case.
 
     Example:
         >>> from mnemask.memory.policies import LFU
@@ -114,18 +114,18 @@ def check_policy(policy: Policy, name: str = "") -> None:
         except BudgetError as error:
             if policy.default_frames is None or int(memory.pinned.sum() + new.pinned.sum()) > budget:
                 continue
-            raise PolicyError(f"policy {name or policy} gave up {case}: {error.problem}", REMEDY) from error
+            raise PolicyError(f"policy {name or policy} raised BudgetError {case}: {error.problem}", REMEDY) from error
         if not (same(memory, before[0]) and same(new, before[1])):
-            raise PolicyError(f"policy {name or policy} changed its inputs {case}", REMEDY)
+            raise PolicyError(f"policy {name or policy} modified its inputs {case}", REMEDY)
         if not same(kept, again):
-            raise PolicyError(f"policy {name or policy} kept other tokens when it was asked again {case}", REMEDY)
+            raise PolicyError(f"policy {name or policy} kept other tokens when called again {case}", REMEDY)
 
 
 def drawn_cases(pin: bool = True) -> Iterator[tuple[Tokens, Tokens, int]]:
-    """Yields memories, new frames and budgets as they come up in a bank, always the same.
+    """Yields memories, new frames and budgets as they occur in a bank; they are always the same.
 
     Args:
-        pin: whether the first frame is pinned, whole in one half of the cases and in part in the other.
+        pin: whether the first frame is pinned, entirely in one half of the cases and partly in the other.
     """
     for seed, (num_frames, num_objects, room) in enumerate(
         (frames, objects, room) for frames in range(5) for objects in (1, 3) for room in (0, 1, 3 * CELLS // 2, 99)
@@ -141,7 +141,7 @@ def drawn_cases(pin: bool = True) -> Iterator[tuple[Tokens, Tokens, int]]:
             pins = (first.written_at == first.written_at[0]) & (torch.rand(len(first), generator=generator) < share)
             first = replace(first, pins=pins.expand(num_objects, -1).clone())
             memory, new = (first, new) if num_frames else (memory, first)
-        if num_frames > 2:  # used, partly evicted, and one object came later
+        if num_frames > 2:  # used, partly evicted, and one object appeared later
             kept = torch.nonzero(memory.pinned | (torch.rand(len(memory), generator=generator) < 0.7))[:, 0]
             memory = _used(memory[kept], num_frames + 2, generator)
         pinned = int(memory.pinned.sum() + new.pinned.sum())
@@ -174,7 +174,7 @@ def _used(memory: Tokens, now: int, generator: torch.Generator) -> Tokens:
 
 
 def same(first: Tokens, second: Tokens) -> bool:
-    """Returns whether two sets of tokens are the same to the last bit."""
+    """Returns whether two sets of tokens are the same, bit for bit."""
     theirs = second.tensors()
     return all(
         tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name])

@@ -1,4 +1,4 @@
-"""One memory of each thing, of whatever frame: what something newer resembles goes (the project's own)."""
+"""A memory of distinct tokens from all frames: tokens that resemble a newer one are evicted (the project's own)."""
 
 from dataclasses import dataclass
 
@@ -17,22 +17,23 @@ GRID = 2
 
 @dataclass(frozen=True)
 class Diverse(Policy):
-    """Evicts the tokens that are most like a newer or a pinned one; a new frame's tokens compete like all others.
+    """Evicts the tokens most similar to a newer or a pinned one; the tokens of a new frame compete like all others.
 
-    Every fifth frame says much the same as the one before, and a read that finds ten memories of one sky is none the
-    wiser: what is distinct in all of them fits into two frames' worth of features. A token is worth |m − s|² / √Ck, s
-    the key of its nearest senior, on the scale on which a read compares keys. Seniors are pinned tokens and newer ones,
-    in one frame those further on. So of what is alike the newest stays, what is out of sight stays until something
-    looks like it, and no frame comes in or goes as a whole. Of the first annotated frame only a part is pinned: its
-    objects, the cells around them, and of the rest each second cell both ways; a whole one would be half the memory.
+    Successive writes contain much the same features, and a read gains nothing from ten tokens of the same sky: what is
+    distinct in all of them fits into two frames' worth of tokens. The score of a token is |m − s|² / √Ck, where s is
+    the key of its nearest senior, on the scale on which a read compares keys. Its seniors are the pinned tokens and the
+    newer ones, in the same frame those further on. So, of similar tokens, the newest stays; what is out of sight stays
+    until something similar appears; and no frame is added or evicted as a whole. Of the first annotated frame, only a
+    part is pinned: its objects, the cells around them, and of the rest every second cell in both directions; the whole
+    frame would be half the memory.
 
-    Since only what is new about a frame takes room, one is written sooner where an object is larger than it ever was.
+    Since only what is new in a frame takes room, a frame is written earlier if an object is larger than ever before.
     """
 
     write_on_growth: float = 0.25
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the most distinct tokens of both."""
+        """Returns the most distinct tokens of memory and new."""
         room_beside_pins(memory, new, budget)
         both = memory.without_values() + new.without_values()
         if len(both) <= budget:
@@ -50,15 +51,15 @@ class Diverse(Policy):
 
 
 def distances_to_newer(tokens: Tokens) -> Float[Tensor, " N"]:
-    """Returns the affinity lost where each token's nearest senior is read in its stead; infinity where there is none.
+    """Returns the affinity lost if each token's nearest senior is read instead of it; infinity if there is none.
 
-    A senior that does not cover all of its objects, such as a pinned one from before an object appeared, is none.
+    A token that does not cover all of its objects, such as a pinned one from before an object appeared, is no senior.
     """
     place = torch.arange(len(tokens), device=tokens.key.device)
     order = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))  # seniors first
     key, known = tokens.key[order], tokens.valid[:, order].sum(0)  # all tokens since an object appeared cover it
     energy, nearest = key_energy(key), torch.empty_like(tokens.attention_mass)
-    late = bool((known != known[:1]).any())  # some objects came late; asked once, since it waits for the device
+    late = bool((known != known[:1]).any())  # some objects came late; tested once, since it waits for the device
     rows = max(1, tile_bytes(key.device) // (4 * len(tokens)))
     for start in range(0, len(tokens), rows):
         end = min(start + rows, len(tokens))

@@ -1,11 +1,11 @@
 """Policies that give each token a score and keep the best ones.
 
-By use: `LFU` forgets what was used least often for its age (thesis 3.3.4), `AttentionMass` by softmax weights instead
-of top-k counts (thesis Table 4, Fig. 10), `LeastRecentlyUsed` what was not used for longest (Mattson et al.,
+By use: `LFU` evicts the tokens used least often for their age (thesis 3.3.4), `AttentionMass` by softmax weights
+instead of top-k counts (thesis Table 4, Fig. 10), `LeastRecentlyUsed` those unused for longest (Mattson et al.,
 *Evaluation techniques for storage hierarchies*, 1970). By age: `Fifo` (Belady, *A study of replacement algorithms*,
-1966), which with annotated frames pinned is the memory of SAM 2 (Ravi et al. 2024, section 4): the prompted frames
-and a queue of the most recent ones. By chance: `RandomEviction`, the baseline that any rule has to beat (in video
-RMem, Zhou et al. 2024).
+1966), which with pinned annotated frames is the memory of SAM 2 (Ravi et al. 2024, section 4): the prompted frames and
+a queue of the most recent ones. By chance: `RandomEviction`, the baseline that any rule has to beat (for video RMem,
+Zhou et al. 2024).
 """
 
 from dataclasses import dataclass
@@ -25,23 +25,24 @@ class LFU(Policy):
 
     index: how many (query, top-k slot) pairs chose the token since it was written; one counter for all objects.
     age: frames processed since it was written, at least 1.
-    Just as many tokens go as the new frame needs, before it comes in; ties oldest first, then by position; nothing is
-    merged. `pin=False` is the thesis: the first frame may go like any other. `pin=True` protects annotated frames.
+    Only as many tokens are evicted as the new frame needs, before it is added; ties oldest first, then by position;
+    nothing is merged. `pin=False` is the thesis: the first frame may be evicted like any other. `pin=True` protects
+    annotated frames.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the most used of memory, and new."""
+        """Returns the most used tokens of memory, and new."""
         return make_room(memory, memory.topk_count / ages(memory, new), new, budget)
 
 
 @dataclass(frozen=True)
 class AttentionMass(Policy):
-    """Evicts the tokens of the lowest index / age, to make room for a frame.
+    """Evicts the tokens with the lowest index / age, to make room for a frame.
 
     index: sum of the softmax weights that the token was read with since it was written; one sum for all objects.
     age: frames processed since it was written, at least 1.
-    All else is as in `LFU`. The weights favour the closest few of the k memories, so that a token that once
-    dominated outlives its use; the thesis finds it worse. `pin=False` is the thesis.
+    Everything else is as in `LFU`. The weights favour the few closest of the k tokens, so that a token that once
+    dominated outlives its use; the thesis finds this policy worse. `pin=False` is the thesis.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
@@ -51,26 +52,26 @@ class AttentionMass(Policy):
 
 @dataclass(frozen=True)
 class LeastRecentlyUsed(Policy):
-    """Evicts the tokens that no query has had among its top k for longest; ties oldest first, then by position.
+    """Evicts the tokens that have been in no query's top k for longest; ties oldest first, then by position.
 
-    A token that was never read counts from the frame it was written in. With top-k reads of every cell most useful
-    tokens are hit in the very last frame, so ties are common where the budget is small.
+    A token that was never read counts from the frame it was written in. With top-k reads of every cell, most useful
+    tokens are read in the very last frame, so ties are common with a small budget.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the most recently read of memory, and new."""
+        """Returns the most recently read tokens of memory, and new."""
         return make_room(memory, memory.last_used, new, budget)
 
 
 @dataclass(frozen=True)
 class Fifo(Policy):
-    """Evicts the tokens that were written longest ago, of one frame from the top left on; use does not count.
+    """Evicts the tokens that were written longest ago, in one frame from the top left on; usage does not count.
 
-    The index of the frame says less: it falls where a video is tracked back.
+    The order is that of steps, not of frame indices, which decrease when a video is tracked backwards.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the most recent of memory, and new."""
+        """Returns the most recent tokens of memory, and new."""
         return make_room(memory, memory.written_at, new, budget)
 
 
@@ -79,11 +80,11 @@ MASK = 2**31 - 1
 
 @dataclass(frozen=True)
 class RandomEviction(Policy):
-    """Evicts the tokens of the lowest priority, a random number that each has for good.
+    """Evicts the tokens with the lowest priority, a fixed random number of each token.
 
-    The number is a hash of the seed, the source frame and the cell, so that runs repeat and the order of eviction does
-    not depend on what else is remembered. Since priorities never change, what is left of the past is a uniform sample
-    of all that was ever written (reservoir sampling, Vitter 1985), not one that favours recent frames.
+    The number is a hash of the seed, the source frame and the cell, so that runs are reproducible and the order of
+    eviction does not depend on the other tokens. Since priorities never change, the memory is a uniform sample of all
+    tokens ever written (reservoir sampling, Vitter 1985), not one that favours recent frames.
 
     Attributes:
         seed: chooses the priorities, 0 to 2³¹ − 1.
@@ -102,7 +103,7 @@ class RandomEviction(Policy):
 
 
 def mixed(number: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
-    """Returns numbers from 0 to 2³¹ − 1 in which each bit depends on all of the given ones, one to one.
+    """Returns a one-to-one hash of numbers from 0 to 2³¹ − 1, in which each bit depends on all bits of the input.
 
     Odd factors below 2³¹ keep the products within int64, whose overflow is not defined.
     """

@@ -1,7 +1,7 @@
-"""Policies that keep whole frames, or as good as whole.
+"""Policies that keep whole, or almost whole, frames.
 
-Every k-th one for ever (STM, STCN; thesis Fig. 8 top); the annotated ones and the latest (thesis Fig. 8 middle); those
-that are read most and those that came last (RMem, Zhou et al. 2024); and those that differ most from one another
+Every k-th frame forever (STM, STCN; thesis Fig. 8 top); the annotated frames and the latest (thesis Fig. 8 middle); the
+most read and the most recent frames (RMem, Zhou et al. 2024); and the frames that differ most from one another
 (READMem, Vujasinović et al. 2023).
 """
 
@@ -19,12 +19,12 @@ from mnemask.memory.tokens import Tokens
 
 @dataclass(frozen=True)
 class KeepAll(Policy):
-    """Keeps everything that was ever written; grows with the video."""
+    """Keeps everything that was ever written; the memory grows with the video."""
 
     default_frames: float | None = None
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns memory and new together; raises BudgetError where they do not fit."""
+        """Returns memory and new together; raises BudgetError if they do not fit."""
         needed = len(memory) + len(new)
         if needed > budget:
             raise BudgetError(
@@ -38,8 +38,8 @@ class KeepAll(Policy):
 class FirstAndLatest(Policy):
     """Keeps the first annotated frame and the frame written last; writes every frame.
 
-    The thesis (Fig. 8) does not say what stays of an object that is given later: here the cells that it fills in that
-    frame and a rim of one cell, which are pinned.
+    The thesis (Fig. 8) does not specify what is kept of an object that is given later: here, the cells that it fills in
+    that frame and a rim of one cell, which are pinned.
     """
 
     write_every: int = 1
@@ -55,21 +55,21 @@ class RestrictedMemory(Policy):
     """Keeps the new frame and those with the highest relevance + freshness; a frame is kept or dropped as a whole.
 
     Zhou, Pang and Wang, "RMem: Restricted Memory Banks Improve Video Object Segmentation", CVPR 2024. An upper
-    confidence bound as for bandits: a frame's relevance is the part of the attention that it gets, its freshness
-    √(2 log Σt / t), where t counts the writes that it has lived through; the first frame and the new one stay. Here, as
-    in the authors' release, freshness is 1.5 √(log Σt / (t + 8)), and attention counts by how much of a cell is object.
-    Different here: that is the cell that was read, where the release weighs the cell that reads; attention is the mean
-    softmax mass per processed frame since the write, where the release averages over the latest writes (moving average
-    0.8); the first frame's t is its age, where the release takes the number of frames; the default is 8 frames in all,
-    where the release holds the first and 8 others; the first frame stays because it is annotated. Pinned tokens of a
-    frame that is dropped stay.
+    confidence bound as for bandits: a frame's relevance is its share of the attention, its freshness √(2 log Σt / t),
+    where t is the number of writes that it has been in memory for; the first frame and the new one stay. Here, as in
+    the authors' release, freshness is 1.5 √(log Σt / (t + 8)), and attention is weighted by how much of a cell objects
+    fill. Differences: this is the cell that is read, where the release weights by the cell that reads; attention is the
+    mean softmax mass per processed frame since the write, where the release averages over the latest writes (moving
+    average 0.8); the first frame's t is its age, where the release takes the number of frames; the default is 8 frames
+    in total, where the release holds the first and 8 others; the first frame stays because it is annotated. Pinned
+    tokens of a dropped frame stay.
 
     Args:
         freshness: the weight of freshness against relevance, 0 or more.
-        patience: added to t; above 0. More of it tells new frames less from old ones.
+        patience: a constant added to t, above 0; a larger one makes less difference between new and old frames.
 
     Raises:
-        InputError: for a freshness or patience out of range.
+        InputError: if freshness or patience is out of range.
     """
 
     default_frames: float | None = 8.0
@@ -103,16 +103,16 @@ class RestrictedMemory(Policy):
 
 @dataclass(frozen=True)
 class DiverseMemory(Policy):
-    """Keeps the new frame and, of the others, whole frames whose Gram determinant is largest.
+    """Keeps the new frame and, of the others, the whole frames with the largest Gram determinant.
 
     Vujasinović et al., "READMem: Robust Embedding Association for a Diverse Memory in Unconstrained Video Object
-    Segmentation", BMVC 2023. As there: the memory changes only where that makes the determinant of its frames'
-    similarities grow, the annotated frames stay, and a frame less similar to them than a bound is not worth keeping.
-    Different here: the new frame always stays, apart from the others, and competes when the next one comes; the bound
-    decides what goes first, and only where room is needed; and similarity. The paper associates the cells of two frames
-    by their affinities, which is quadratic in the cells for each pair of frames. Here it is the cosine of Σ_p k_p k_pᵀ,
-    k the keys less their mean: Σ_pq (k_p · k_q)² over all pairs of cells of two frames, which does not ask where things
-    are either, is linear in the cells, and is an inner product, so that the determinant is one of a Gram matrix.
+    Segmentation", BMVC 2023. As there: the memory changes only if this increases the determinant of its frames'
+    similarities, the annotated frames stay, and a frame whose similarity to them is below a bound is not worth keeping.
+    Differences: the new frame always stays, apart from the others, and competes at the next write; the bound determines
+    what is dropped first, and only if room is needed; and similarity. The paper associates the cells of two frames by
+    their affinities, which is quadratic in the cells for each pair of frames. Here it is the cosine of Σ_p k_p k_pᵀ, k
+    the keys minus their mean: Σ_pq (k_p · k_q)² over all pairs of cells of two frames. It does not depend on positions
+    either, is linear in the cells, and is an inner product, so that the determinant is that of a Gram matrix.
 
     Args:
         least_similar: the bound, 0 to 1.
@@ -138,7 +138,7 @@ class DiverseMemory(Policy):
         return memory[memory.pinned | present[frame]] + added
 
     def _least_needed(self, gram: Float[Tensor, "F F"], annotated: Tensor, droppable: Tensor) -> int:
-        """Returns the frame to drop: one below the bound, or the one without which the determinant is largest."""
+        """Returns the frame to drop: one below the bound, else the one without which the determinant is largest."""
         nearest = gram.masked_fill(~annotated, -torch.inf).amax(1)
         strange = droppable & (nearest < self.least_similar) & annotated.any()
         if bool(strange.any()):
@@ -149,7 +149,7 @@ class DiverseMemory(Policy):
 
 
 def similarities(key: Float[Tensor, "N Ck"], frame: Int64[Tensor, " N"], num_frames: int) -> Float[Tensor, "F F"]:
-    """Returns how similar each two frames are, 0 to 1, wherever things are in them."""
+    """Returns the similarity of each pair of frames, 0 to 1, which does not depend on positions."""
     centred = key - key.mean(0)
     moments = [(part := centred[frame == index]).T @ part for index in range(num_frames)]
     flat = F.normalize(torch.stack(moments).flatten(1).double(), dim=1)

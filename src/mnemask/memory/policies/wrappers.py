@@ -1,9 +1,9 @@
 """Policies around another policy: wrap a policy rather than branch inside it.
 
-`Pinned`: annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's
-`lfu-pinned`). `WithLatest`: the latest frame is in memory, for a while only (the temporary frame of STM, Oh et al.
-2019, and of STCN). `PerObject`: a part of the memory for each object, so that none is forgotten while others are
-looked at; the thesis (4, occlusion) loses objects there, since nobody reads their tokens and these go first.
+`Pinned` keeps annotated frames, whatever the inner policy does (as in SAM 2, Cutie, RMem and the project's
+`lfu-pinned`). `WithLatest` keeps the latest frame in memory temporarily (the temporary frame of STM, Oh et al. 2019,
+and of STCN). `PerObject` gives each object a part of the memory, so that none is lost while only others are visible;
+the thesis (4, occlusion) loses occluded objects, whose tokens are not read and are therefore evicted first.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from mnemask.memory.tokens import PER_OBJECT, Tokens
 
 @dataclass(frozen=True)
 class Wrapper(Policy):
-    """A policy that leaves most of its decision to an inner one; what it is not told itself, it takes from there.
+    """A policy that leaves most of its decision to an inner one, from which it also takes settings not given.
 
     Attributes:
-        inner: any policy, a wrapper too.
-        write_every: by default the inner policy's; so for `write_on_growth`, `pin` and `default_frames`.
+        inner: any policy, including a wrapper.
+        write_every: by default the inner policy's; likewise `write_on_growth`, `pin` and `default_frames`.
     """
 
     inner: Policy
-    # None is never seen from outside: it is replaced as soon as there is an inner policy to ask.
+    # None is never visible from outside: `__post_init__` replaces it by the inner policy's value.
     write_every: int = field(default=None, kw_only=True)  # type: ignore[assignment]
     write_on_growth: float = field(default=None, kw_only=True)  # type: ignore[assignment]
     pin: bool = field(default=None, kw_only=True)  # type: ignore[assignment]
@@ -44,15 +44,15 @@ class Wrapper(Policy):
                 object.__setattr__(self, name, getattr(self.inner, name))
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-        """Returns which cells of the first annotated frame the inner policy wants pinned."""
+        """Returns which cells of the first annotated frame the inner policy pins."""
         return self.inner.pinned_part(mask_fraction)
 
 
 def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens:
     """Returns the tokens that the inner policy keeps of a part of the memory.
 
-    Where nothing in the part is new, it stays as it is; if it must shrink, its newest write stands in for the new
-    frame, so that ages are counted up to there while an object is out of sight. When it returns, its absence counts.
+    A part without new tokens does not change; if it must shrink, its newest write stands in for the new frame, so that
+    ages are counted up to there while an object is out of sight. When the object returns, its absence counts.
     """
     if not len(new):
         if len(memory) <= budget:
@@ -62,13 +62,13 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
 
 
 def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
-    """Returns the tokens from before the last write, and those of the last write; without a copy."""
+    """Returns the tokens from before the last write, and those of the last write, without a copy."""
     count = int((memory.written_at != memory.written_at[-1:]).sum())
     return memory[:count], memory[count:]
 
 
 def in_order(parts: Sequence[Tokens]) -> Tokens:
-    """Returns the tokens of all parts, at least one, in the order of writing and of position."""
+    """Returns the tokens of all parts, at least one, in the order of writing and position."""
     tokens = parts[0]
     if len(parts) > 1:
         names = tokens.tensors()
@@ -87,10 +87,10 @@ def in_order(parts: Sequence[Tokens]) -> Tokens:
 
 @dataclass(frozen=True)
 class Pinned(Wrapper):
-    """Holds the tokens of annotated frames back and lets the inner policy decide on the others.
+    """Keeps the tokens of annotated frames and lets the inner policy decide on the others.
 
-    The policies of this package honour pins by themselves, so that for them the flag `pin=True` does the same; the
-    wrapper is for a policy of one's own that knows nothing of pins, and for one that must not see annotated frames.
+    The policies of this package honour pins themselves, so that `pin=True` does the same for them; the wrapper is for a
+    custom policy that does not handle pins, or that must not see annotated frames.
     """
 
     pin: bool = field(default=True, kw_only=True)
@@ -104,17 +104,17 @@ class Pinned(Wrapper):
 
 @dataclass(frozen=True)
 class WithLatest(Wrapper):
-    """Keeps the frame written last, and lets the inner policy decide on what lies before it.
+    """Keeps the frame written last, and lets the inner policy decide on older ones.
 
-    Each frame is written, and is the latest until the next one. Then what there is of it is offered to the inner
-    policy if that would have asked for it, and is gone otherwise. It is asked for when the newest older token is the
-    inner policy's `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
+    Each frame is written, and is the latest until the next one. Then its tokens are offered to the inner policy if that
+    would have written it, and dropped otherwise. It would have if the newest older token is at least its `write_every`
+    frames older, if the frame has pinned tokens, or if no older token covers one of its objects.
 
     Attributes:
-        share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
-            it does not suffice for the whole frame, the cells that objects fill most go in first.
-        write_every: 1 by default. A larger number N keeps each N-th frame as the latest.
-        write_on_growth: 0 by default, whatever the inner policy has: each frame is written anyway.
+        share: the share of the budget that the latest frame may take from the older ones, above 0, at most 1. If it
+            does not suffice for the whole frame, the cells that objects fill most come first.
+        write_every: 1 by default. A larger number N keeps every N-th frame as the latest.
+        write_on_growth: 0 by default, even if the inner policy has another value: each frame is written anyway.
     """
 
     share: float = 0.5
@@ -142,20 +142,20 @@ class WithLatest(Wrapper):
         return bool(due | latest.pins.any() | unknown.any())
 
 
-LEAST_SHARE = 0.1  # a soft mask leaves a trace in every cell; a small object fills none
+LEAST_SHARE = 0.1  # a soft mask is not quite 0 in any cell, and a small object does not fill one
 
 
 @dataclass(frozen=True)
 class PerObject(Wrapper):
-    """Shares the budget out among the objects and what lies outside them, and lets the inner policy keep to each part.
+    """Divides the budget among the objects and the background, and applies the inner policy to each part.
 
-    A token belongs to the object that fills most of its cell, if that is a tenth of it or more, else to the outside.
-    Quotas are in proportion to extent ** exponent, the extent being the most tokens of one frame in memory or new
-    that belong to it. What a part does not need goes to the others by the same rule. Each quota holds at least the
-    part's pinned tokens. While an object is out of sight its tokens stay as they are, as long as they fit its quota.
+    A token belongs to the object that fills most of its cell, if that is at least a tenth of the cell, else to the
+    background. Quotas are proportional to extent ** exponent, where the extent is the largest number of the part's
+    tokens in one frame, in memory or new. What a part does not need goes to the others by the same rule. Each quota
+    holds at least the part's pinned tokens. The tokens of an object out of sight do not change if they fit its quota.
 
     Attributes:
-        exponent: 1 shares out by area, 0 equally; 0.5 is the square-root rule of Cohen and Shenker (2002).
+        exponent: 1 divides by area, 0 equally; 0.5 is the square-root rule of Cohen and Shenker (2002).
     """
 
     exponent: float = 0.5
@@ -168,7 +168,7 @@ class PerObject(Wrapper):
             )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns the tokens that the inner policy keeps of each object."""
+        """Returns the tokens that the inner policy keeps of each part."""
         room_beside_pins(memory, new, budget)
         old, arrived = owners(memory), owners(new)
         owner, written_at = torch.cat((old, arrived)), torch.cat((memory.written_at, new.written_at))
@@ -185,9 +185,9 @@ class PerObject(Wrapper):
 
 
 def split_budget(total: int, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
-    """Returns quotas in proportion to weights of 1 or more, each within its limits, that use up the total or the most.
+    """Returns quotas proportional to weights of 1 or more, within their limits, that add up to the total or all `most`.
 
-    Each quota is level · weight, cut to its limits; the level that fits is found by halving.
+    Each quota is level · weight, clipped to its limits; the level that fits is found by bisection.
     """
     if sum(most) <= total:
         return list(most)
@@ -196,7 +196,7 @@ def split_budget(total: int, weight: Sequence[float], least: Sequence[int], most
         level = (fits + exceeds) / 2
         fits, exceeds = (level, exceeds) if sum(_quotas(level, weight, least, most)) <= total else (fits, level)
     quotas = _quotas(fits, weight, least, most)
-    # Of the parts that are next in line, the first get what is left.
+    # What is left goes to the first of the parts that the next level would enlarge.
     for part, more in enumerate(_quotas(exceeds, weight, least, most)):
         quotas[part] += min(more - quotas[part], total - sum(quotas))
     return quotas
@@ -212,13 +212,13 @@ def of(owner: Int64[Tensor, " N"], one: int) -> Int64[Tensor, " M"]:
 
 
 def owners(tokens: Tokens) -> Int64[Tensor, " N"]:
-    """Returns whom each token belongs to: 0 outside all objects, else the object's row + 1."""
+    """Returns the owner of each token: 0 for the background, else the object's row + 1."""
     share, row = tokens.mask_fraction.max(0)
     return torch.where(share >= LEAST_SHARE, row + 1, 0)
 
 
 def extents(owner: Int64[Tensor, " N"], written_at: Int64[Tensor, " N"]) -> Int64[Tensor, " K1"]:
-    """Returns the most tokens of one frame that belong to each owner."""
+    """Returns the largest number of tokens in one frame for each owner."""
     frames, frame = written_at.unique(return_inverse=True)
     counts = torch.bincount(owner * len(frames) + frame, minlength=(int(owner.max()) + 1) * len(frames))
     return counts.view(-1, len(frames)).amax(1)

@@ -14,21 +14,21 @@ from mnemask.memory.tokens import Tokens
 
 @dataclass(frozen=True)
 class Prototypes(Policy):
-    """Keeps whole frames until the memory is full, then draws prototypes from the old ones and forgets the rest.
+    """Keeps whole frames until the memory is full, then selects prototypes from the old ones and evicts the rest.
 
     Cheng and Schwing, "XMem: Long-Term Video Object Segmentation with an Atkinson-Shiffrin Memory Model", ECCV 2022.
-    As there: the annotated frame and the most recent ones stay whole; of the others, the candidates, the tokens used
-    most (softmax mass / age) become prototypes; each keeps its key and takes for value what it reads from all
-    candidates (potentiation; each object from those that cover it); the least used prototypes make room for new ones.
-    Different here: sizes are shares of the budget and not counts (XMem: 5 to 10 frames, 10,000 prototypes, 128 of them
-    from 8,100 candidates), the room of missing prototypes serves whole frames, use counts on from before the
+    As there: the annotated frame and the most recent ones stay whole; of the others, the candidates, the most used
+    tokens (softmax mass / age) become prototypes; each keeps its key, and its new value is its readout from all
+    candidates (potentiation; for each object from those that cover it); the least used prototypes make room for new
+    ones. Differences: sizes are shares of the budget instead of counts (XMem: 5 to 10 frames, 10,000 prototypes, 128 of
+    them from 8,100 candidates), the room of missing prototypes is used by whole frames, usage is not reset by the
     consolidation, and tokens that late objects cannot read may be evicted too. A frame is whole while more than half
-    of its cells are there; unpinned tokens of others are prototypes. Pinned and new tokens come before the shares.
+    of its cells are in memory; unpinned tokens of others are prototypes. Pinned and new tokens come before the shares.
 
     Args:
-        recent: share of the budget for whole frames once the memory was full, annotated and new ones included.
-        long_term: share for prototypes at most; with `recent` it makes 1 or less.
-        prototypes: the part of the candidates that become prototypes. A negative share is an InputError.
+        recent: share of the budget for whole frames once the memory has been full, including annotated and new ones.
+        long_term: largest share for prototypes; `recent` and this are at most 1 together.
+        prototypes: fraction of the candidates that become prototypes. A negative share raises InputError.
     """
 
     default_frames: float | None = 8.0
@@ -39,10 +39,10 @@ class Prototypes(Policy):
     def __post_init__(self) -> None:
         shares = (self.recent, self.long_term, self.prototypes)
         if not (all(share >= 0 for share in shares) and self.recent + self.long_term <= 1):
-            raise InputError(f"{self} has a negative share, or recent and long_term above 1 together", "give less")
+            raise InputError(f"{self} has a negative share, or recent + long_term above 1", "give other shares")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns both where they fit; else the annotated and recent frames, new, and prototypes of the others."""
+        """Returns all tokens if they fit, else the annotated and recent frames, new, and prototypes of the others."""
         if len(memory) + len(new) <= budget:
             return memory + new
         added = admit(memory, new, budget)
@@ -63,13 +63,13 @@ class Prototypes(Policy):
 
 
 def most_used(use: Float[Tensor, " N"], among: Bool[Tensor, " N"], count: int) -> Bool[Tensor, " N"]:
-    """Returns which of `among` are used most; of equals, the newer."""
+    """Returns which `count` of `among` are used most; newer ones win ties."""
     order = torch.argsort(use.masked_fill(~among, -torch.inf), stable=True)
     return torch.zeros_like(among).index_fill(0, order[max(0, len(order) - count) :], True) & among
 
 
 def potentiated(memory: Tokens, chosen: Bool[Tensor, " N"], candidate: Bool[Tensor, " N"]) -> Tokens:
-    """Returns memory in which the chosen have the values that they read from the candidates."""
+    """Returns memory with the values of the chosen tokens replaced by their readouts from the candidates."""
     value = memory.value.clone()
     chunk = max(1, AFFINITY_BYTES // (4 * len(memory) + 1))
     for row, valid in enumerate(memory.valid):
