@@ -62,8 +62,10 @@ def busy(tiny_model, monkeypatch):
         lambda tracker: tracker.state(),
         lambda tracker: tracker.fork(),
         lambda tracker: tracker.remove(1),
+        lambda tracker: tracker.explain(0, 0),
+        lambda tracker: tracker.warm_start(mm.Tracker(tracker.model, tracker.config)),
     ],
-    ids=["step", "batch", "state", "fork", "remove"],
+    ids=["step", "batch", "state", "fork", "remove", "explain", "warm_start"],
 )
 def test_a_second_thread_is_refused_and_the_first_one_is_not_disturbed(busy, use, tiny_model):
     tracker, go, result = busy

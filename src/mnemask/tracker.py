@@ -199,10 +199,12 @@ class Tracker:
             yield frame, self.step(frame, prompts(frame) if callable(prompts) else prompts.get(last))
         self.settle()
         if left:
-            late = last is None or min(left) > last
-            where = (
-                f"the video's last frame is {last}" if late else f"the video has no such frame; it begins at {first}"
-            )
+            if last is None:
+                where = "the video has no frames"
+            elif min(left) > last:
+                where = f"the video's last frame is {last}"
+            else:
+                where = f"the video has no such frame; it begins at {first}"
             raise InputError(
                 f"masks are given for frame {min(left)}, but {where}",
                 "give masks for frames of the video only; they are counted from 0",
@@ -262,8 +264,9 @@ class Tracker:
             InputError: if the pixel lies outside the frame, or there is no read to explain: before the second frame, or
                 after an object was removed, a step failed or the tracker was loaded.
         """
-        self.settle()
-        read, grid, index = self.memory.last_read, self.memory.grid, self.last_index
+        with self.turn:
+            self.settle()
+            read, grid, index, ids = self.memory.last_read, self.memory.grid, self.last_index, self.objects.ids
         if read is None or grid is None or index is None:
             raise InputError(
                 "there is no read to explain: the last frame was the first one with objects, or an object was "
@@ -273,7 +276,7 @@ class Tracker:
         query = grid.cell_at(y, x)
         token, weight = read.votes(query)
         frame, cell, mask_fraction = (array(part)[..., token] for part in (read.frame, read.cell, read.mask_fraction))
-        ids = self.objects.ids[: len(mask_fraction)]  # objects that are new in this frame had no tokens yet
+        ids = ids[: len(mask_fraction)]  # objects that are new in this frame had no tokens yet
         return Explanation(y, x, index, ids, grid, query, frame, cell, weight, mask_fraction)
 
     @isolated_torch_modes()
@@ -385,15 +388,17 @@ class Tracker:
         """
         if not isinstance(other, Tracker):
             raise InputError(f"expected a Tracker, got a {type(other).__name__}", "give Tracker.load(path, model)")
-        if self.steps or len(self.objects):
-            raise InputError(
-                f"this tracker already has {self.steps} frames and {len(self.objects)} objects", "warm-start a new one"
-            )
         theirs = other.state()
-        theirs.refuse_other_affinity(self.config)
-        theirs.refuse_other_model(self._fingerprint)
-        for tracker, its in zip(self.trackers, (theirs, *theirs.others), strict=True):
-            tracker._take_over(its.on(self.model.device, self.model.dtype).in_another_video())
+        with self.turn:
+            if self.steps or len(self.objects):
+                raise InputError(
+                    f"this tracker already has {self.steps} frames and {len(self.objects)} objects",
+                    "warm-start a new one",
+                )
+            theirs.refuse_other_affinity(self.config)
+            theirs.refuse_other_model(self._fingerprint)
+            for tracker, its in zip(self.trackers, (theirs, *theirs.others), strict=True):
+                tracker._take_over(its.on(self.model.device, self.model.dtype).in_another_video())
 
     def save(self, path: str | Path) -> None:
         """Writes the memory, the ids and the settings to one file, from which `load` continues with the next frame.

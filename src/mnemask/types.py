@@ -15,6 +15,7 @@ from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, mis
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
+TOO_MANY_REMEDY = "keep those that you want to track, and check that it is a map of ids, not of depth or heat"
 """Objects tracked at once. Time and memory grow with each object; track more in several runs, one per group."""
 MAX_NAME: Final = 80  # characters
 
@@ -402,7 +403,7 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
             f"the label map of frame {frame.index} marks {len(ids)} objects, more than {MAX_OBJECTS}",
-            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
+            TOO_MANY_REMEDY,
         )
     return {object_id: plain == object_id for object_id in ids}
 

@@ -9,7 +9,7 @@ from mnemask.config import TrackerConfig
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.runner import TrackerFactory
 from mnemask.experiments import Experiment, Run, run_experiment
-from mnemask.experiments.figures import Strips, in_common, outlined, where_they_part
+from mnemask.experiments.figures import Strips, _overlap, in_common, outlined, where_they_part
 from mnemask.experiments.rows import run_rows
 
 
@@ -67,3 +67,9 @@ def test_a_picture_of_each_sequence_has_the_frames_the_truth_and_the_runs_in_row
     assert pictures[3].shape[0] == pictures[2].shape[0]
     assert pictures[3].shape[1] > 1.3 * pictures[2].shape[1]
     assert (pictures[2].std((1, 2)) > 0).mean() > 0.9, "tiles fill the sheet from top to bottom"
+
+
+def test_any_object_counts_where_the_truth_shows_none():
+    truth = np.zeros((4, 4), np.uint8)
+    assert _overlap(truth, truth) == 1
+    assert _overlap(np.full((4, 4), 2, np.uint8), truth) == 0

@@ -46,6 +46,8 @@ def test_a_prompt_for_a_frame_that_never_comes_is_said(clip, tiny_model):
     each = mm.track(frames[:2], tiny_model, {0: {7: masks[0, 0]}, 240: {8: masks[0, 1]}}, CONFIG)
     with refusal(InputError, "240", "last frame is 1"):
         list(each)
+    with refusal(InputError, "frame 0", "no frames"):
+        list(mm.track([], tiny_model, {0: {7: masks[0, 0]}}, CONFIG))
 
 
 @pytest.mark.parametrize(

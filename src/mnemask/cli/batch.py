@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -241,9 +242,15 @@ def _backend(read: Manifest, out: str, workers: int | None, ray: str | None, red
 
 def _memory_each(clips: Any) -> int:
     """Returns the bytes that a worker may need, for the largest frame size of the clips."""
+    from mnemask.config import views_of
     from mnemask.pipeline.estimates import activation_bytes
 
-    side = max(int(clip.options.get("size", 480)) for clip in clips)
+    side = max(
+        int(clip.options.get("size", 480)) * view.scale
+        for clip in clips
+        for view in views_of(str(clip.options.get("tta", "")))
+    )
+    side = math.ceil(side)
     return _PROCESS_BYTES + activation_bytes((side, side * 16 // 9), _OBJECTS)
 
 

@@ -71,7 +71,7 @@ def parse_objects(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 3 for part in parts):
         raise mm.InputError(f"--objects {text[:40]!r} is not a list of numbers", "give a list such as 1,3")
-    return [int(part) for part in parts]
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def show(report: BenchReport) -> None:

@@ -373,5 +373,5 @@ def say_how_it_ended(name: str, training: Training | ClickTraining, steps: int, 
         console.print(f"{training.step} steps in {training.seconds / 60:.1f} min; {where}", markup=False)
     else:
         console.print(f"stopped after step {training.step} of {steps}; resume with the same command and --resume")
-    if training.stop_asked:
-        raise typer.Exit(130)
+    if training.exit_code:
+        raise typer.Exit(training.exit_code)

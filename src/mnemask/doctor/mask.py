@@ -21,7 +21,7 @@ from mnemask.prompts import MaskReading, PromptPlan, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
 from mnemask.prompts.mask_folder import list_masks, never_annotated
-from mnemask.types import MAX_OBJECTS
+from mnemask.types import MAX_OBJECTS, TOO_MANY_REMEDY
 
 IMAGES = (*IMAGE_SUFFIXES, ".gif")
 _TOOL_FILES = tuple(suffix for suffix in HOLDERS if suffix != VIDEO)
@@ -162,7 +162,7 @@ def _objects(reading: MaskReading) -> Iterator[Finding]:
         yield Finding(
             "problem",
             f"{len(ids)} objects are marked, more than {MAX_OBJECTS}",
-            "keep those that you want to track, and check that it is a map of ids, not of depth or heat",
+            TOO_MANY_REMEDY,
         )
     elif len(ids) > MANY_OBJECTS:
         yield Finding(

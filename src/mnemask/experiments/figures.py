@@ -323,7 +323,9 @@ def in_common(masks: Sequence[Labels]) -> float:
 def _overlap(mask: Labels, truth: Labels) -> float:
     """Returns the mean J over the objects of the true mask; if it has none, 1 or 0 by whether object 1 is absent."""
     void = truth == VOID
-    ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)] or [1]
+    ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)]
+    if not ids:
+        return float(not mask[~void].any())
     return float(np.mean([region_similarity(mask == label, truth == label, void) for label in ids]))
 
 

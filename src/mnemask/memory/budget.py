@@ -45,7 +45,8 @@ class Budget:
             if isinstance(value, bool) or not isinstance(value, kinds[name]):
                 raise BudgetError(f"budget of {name} is {value!r}", "give a number, or for bytes a size such as 64MiB")
             if not isinstance(value, str) and not 0 < value < UNLIMITED:
-                raise BudgetError(f"budget of {value} {name} is not a positive number below 2⁶²", "give 1 or more")
+                remedy = "give less, or choose keep-all" if value >= UNLIMITED else "give 1 or more"
+                raise BudgetError(f"budget of {value} {name} is not a positive number below 2⁶²", remedy)
         if isinstance(self.bytes, str):
             parse_bytes(self.bytes)
 

@@ -22,7 +22,7 @@ from mnemask.prompts.colour_mask import is_painted, on_plain_ground, read_colour
 from mnemask.prompts.grey_mask import read_grey
 from mnemask.prompts.image_file import RawMask, load_mask_image
 from mnemask.prompts.mask_reading import MaskReading, Void
-from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS, is_whole
+from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS, TOO_MANY_REMEDY, is_whole
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
             f"mask {path} marks {len(ids)} objects, more than {MAX_OBJECTS}",
-            "keep those that you want to track, and check that it is an id map, not a depth map or heat map",
+            TOO_MANY_REMEDY,
         )
     if len(ids) * height * width > MAX_MASK_BYTES:
         raise MaskError(

@@ -119,8 +119,9 @@ def launch(
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
     training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from, origin)
-    with StopSignals(training.stop):
+    with StopSignals(training.stop) as asked:
         training.run(on_step if fabric.is_global_zero else lambda report: None)
+    training.exit_code = asked.exit_code
     return training
 
 
@@ -168,8 +169,9 @@ def launch_clicks(
     make_folder(out)
     _own(out, CLICK_FILES)
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes, start)
-    with StopSignals(training.stop):
+    with StopSignals(training.stop) as asked:
         training.run(on_step)
+    training.exit_code = asked.exit_code
     return training
 
 

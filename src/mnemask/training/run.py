@@ -95,6 +95,7 @@ class TrainingRun(ABC, Generic[R]):
         self.average = EMA(trained, recipe.ema)
         self.step, self.seconds = 0, 0.0
         self.stop_asked = False
+        self.exit_code = 0  # that a shell expects of a process which a signal ended, 0 without one
         if (out / "latest.safetensors").exists():
             self._take_up()
         elif branch_from is not None:
