@@ -18,7 +18,7 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
 from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.model.stcn import STRIDE
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, take_numpy_numbers
 
 SCALES = (0.8, 1.25)  # added by tta "scales"
 LEAST_SCALE, MOST_SCALE = 0.5, 2.0
@@ -81,6 +81,7 @@ class TrackerConfig:
     short_side: int | None = 480
 
     def __post_init__(self) -> None:
+        take_numpy_numbers(self)
         if isinstance(self.policy, str):
             policy_named(self.policy)
         elif not isinstance(self.policy, Policy):

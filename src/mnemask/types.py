@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Final, TypeGuard
 
@@ -23,6 +23,13 @@ MAX_NAME: Final = 80  # characters
 def is_whole(value: object) -> TypeGuard[int]:
     """Returns whether a value is a whole number of Python or NumPy; True and False are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def take_numpy_numbers(settings: Any) -> None:
+    """Replaces NumPy numbers in a frozen dataclass by Python's, before they are checked and written to files."""
+    for field in fields(settings):
+        if isinstance(value := getattr(settings, field.name), np.generic):
+            object.__setattr__(settings, field.name, value.item())
 
 
 def check_object_id(object_id: object) -> int:

@@ -1,9 +1,13 @@
+import json
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError
 from mnemask.memory.budget import UNLIMITED, Budget, parse_bytes, read_buffer_bytes
 
@@ -38,6 +42,15 @@ def test_what_is_no_size_is_refused_with_an_example(text):
 def test_an_empty_or_negative_budget_is_refused(name, value):
     with refusal(BudgetError, rf"{value}", rf"{name}"):
         Budget(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers(as_users_call_it):
+    assert repr(Budget(tokens=np.int64(5))) == repr(Budget(tokens=5))
+    assert Budget(frames=np.float32(2.5)) == Budget(frames=2.5)
+    config = TrackerConfig(write_every=np.int64(5), top_k=np.int32(20), kmn_sigma=np.float64(0.2))
+    assert json.dumps(config.to_dict()) == json.dumps(TrackerConfig(write_every=5, kmn_sigma=0.2).to_dict())
+    with refusal(BudgetError, "tokens"):
+        Budget(tokens=np.float64(5))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5])

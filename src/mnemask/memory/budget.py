@@ -7,6 +7,7 @@ import torch
 
 from mnemask.errors import BudgetError
 from mnemask.memory.read import AFFINITY_BYTES, UNLIMITED, tile_bytes
+from mnemask.types import take_numpy_numbers
 
 CPU = torch.device("cpu")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -36,6 +37,7 @@ class Budget:
     bytes: int | str | None = None
 
     def __post_init__(self) -> None:
+        take_numpy_numbers(self)
         given = {"frames": self.frames, "tokens": self.tokens, "bytes": self.bytes}
         given = {name: value for name, value in given.items() if value is not None}
         if len(given) > 1:
