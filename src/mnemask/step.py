@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mnemask.config import TrackerConfig
 from mnemask.errors import FrameError
 from mnemask.memory.policies.contract import checked_pins
-from mnemask.memory.tokens import CellGrid
+from mnemask.memory.tokens import CellGrid, cells_around
 from mnemask.model import preprocess
 from mnemask.model.devices import FiniteCheck, out_of_memory_named, upload
 from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -205,8 +205,7 @@ class Step:
         if memory.tokens is None or not bool(memory.tokens.pinned.any()):
             pins[rows] = checked_pins(policy, mask_fraction)
             return pins
-        at_least_a_pixel = mask_fraction[rows] > 0.5 / STRIDE**2
-        pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0
+        pins[rows] = cells_around(mask_fraction[rows])
         return pins
 
     def _answer(self, aggregated: Float[Tensor, "K1 Hp Wp"]) -> Masks:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float16, Float64, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from mnemask.errors import InputError
 from mnemask.model import preprocess
@@ -282,3 +283,9 @@ def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, va
     per_object = value_channels * value_bytes + 1 + 4 + 1  # value, valid, mask_fraction, pins
     once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, attention_mass
     return num_objects * per_object + once
+
+
+def cells_around(mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "K h w"]:
+    """Returns the cells in which each object has at least a pixel, and those next to them."""
+    shown = mask_fraction > 0.5 / STRIDE**2
+    return F.max_pool2d(shown.float(), 3, stride=1, padding=1) > 0

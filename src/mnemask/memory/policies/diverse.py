@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from mnemask.memory.policies.base import Policy, best_places, room_beside_pins
 from mnemask.memory.read import key_energy, temperature, tile_bytes
-from mnemask.memory.tokens import Tokens
+from mnemask.memory.tokens import Tokens, cells_around
 
-HALF_A_PIXEL = 0.5 / 16**2  # of a cell
 GRID = 2
 
 
@@ -44,8 +42,7 @@ class Diverse(Policy):
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns the cells in and around objects, and a grid of the others."""
-        shown = (mask_fraction > HALF_A_PIXEL).any(0)
-        part = F.max_pool2d(shown.float()[None], 3, stride=1, padding=1)[0] > 0
+        part = cells_around(mask_fraction).any(0)
         part[::GRID, ::GRID] = True
         return part
 
