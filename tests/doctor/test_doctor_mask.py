@@ -75,7 +75,7 @@ def test_a_folder_of_masks_is_described_as_a_run_would_read_it(tmp_path):
         "#0000ff is object 2",
         "object 1 is marked in 2 of 3 masks",
         "object 2 is marked in 2 of 3 masks",
-        "1 masks are empty, from 00002.png on: all objects are absent there",
+        "1 masks are empty, first 00002.png: all objects are absent there",
     ]
 
 

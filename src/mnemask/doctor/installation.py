@@ -94,7 +94,7 @@ def _decoding(clip: Path, frames: list[Frame]) -> Iterator[Finding]:
     sizes = {frame.size for frame in frames}
     if len(frames) != SAMPLE_FRAMES or sizes != {SAMPLE_SIZE}:
         yield Finding(
-            "problem", f"the sample video has {len(frames)} frames of {sizes}, not {SAMPLE_FRAMES}", REINSTALL
+            "problem", f"the sample video decodes to {len(frames)} frames of {sizes}, not {SAMPLE_FRAMES}", REINSTALL
         )
     else:
         height, width = SAMPLE_SIZE
@@ -111,6 +111,6 @@ def _network(sample: Path, frames: list[Frame]) -> Iterator[Finding]:
     overlaps = [region_similarity((labels == i).numpy(), mask.numpy()) for i, mask in last.items()]
     said = f"tracked {len(last)} objects through it; their masks overlap the true ones by at least {min(overlaps):.2f}"
     if min(overlaps) < LEAST_OVERLAP:
-        yield Finding("problem", f"{said}, but {LEAST_OVERLAP} is expected", REINSTALL)
+        yield Finding("problem", f"{said}, but at least {LEAST_OVERLAP} is expected", REINSTALL)
     else:
         yield Finding("ok", said)

@@ -123,7 +123,7 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
     for object_id, times in sorted(seen.items())[:MANY_OBJECTS]:
         yield Finding("ok", f"object {object_id} is marked in {times} of {len(files)} masks")
     if empty := [file.path.name for file in files if not file.labels]:
-        what = f"{len(empty)} masks are empty, from {empty[0]} on"
+        what = f"{len(empty)} masks are empty, first {empty[0]}"
         if never_annotated([bool(file.labels) for file in files]):
             yield Finding("warning", f"{what}: these frames count as not annotated")
         else:
@@ -210,7 +210,7 @@ def _ids(reading: MaskReading) -> Iterator[Finding]:
 
 
 def diagnose_together(video: Path, mask: Path) -> list[Finding]:
-    """Returns whether a run would accept a mask, or a folder or file of masks, for a video: size and frames.
+    """Returns whether a run would accept a mask, or a folder or file of masks, for a video: its size and frames.
 
     Returns nothing if the video cannot be read, which is a finding about the video alone.
     """

@@ -88,7 +88,7 @@ def _header(path: Path) -> Iterator[Finding]:
 
 
 def _stack(path: Path, reader: VideoReader) -> list[Finding]:
-    timed = "" if reader.facts.timed else "; without times"
+    timed = "" if reader.facts.timed else ", without times"
     return [Finding("ok", f"{path.suffix[1:].upper()} file of {reader.num_frames} pictures{timed}")]
 
 
@@ -129,7 +129,9 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
     if broken:
         yield broken
     elif not reader.events.to_dict() and reader.num_frames not in (None, pace.frames):
-        yield Finding("ok", f"the header states {reader.num_frames} frames: an edit list hides some, or it is rounded")
+        yield Finding(
+            "ok", f"the header states {reader.num_frames} frames: the number is rounded, or an edit list hides some"
+        )
     if pace.longest > VARIES * pace.shortest:
         yield Finding(
             "ok",
@@ -151,8 +153,8 @@ def _damage(events: ReaderEvents) -> Iterator[Finding]:
     if events.cut_off.count:
         yield Finding(
             "problem",
-            f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before the end in its header",
-            f"download the file again, or {GO_ON}",
+            f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before the end that its header states",
+            f"fetch the file again, or {GO_ON}",
         )
 
 

@@ -71,7 +71,7 @@ def width_within(width: int, height: int, picture: UInt8[np.ndarray, "H W 3"]) -
 
 
 def heat_colors(heat: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
-    """Returns the RGB colour of each heat from 0 (violet) over green to 1 (yellow): viridis, colour-blind safe."""
+    """Returns the RGB colour of each heat from 0 (violet) through green to 1 (yellow): viridis, colour-blind safe."""
     steps = np.clip(np.asarray(heat) * 255, 0, 255).astype(np.uint8)
     scale = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     colors: UInt8[np.ndarray, "*shape 3"] = scale[steps]

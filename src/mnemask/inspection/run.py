@@ -52,7 +52,7 @@ def inspect_video(
     settings: Mapping[str, Any] | None = None,
     on_frame: Callable[[Frame], None] = lambda frame: None,
 ) -> list[Path]:
-    """Tracks through a video and returns files that show the memory on the way: PNG pictures and `memory.json`.
+    """Tracks through a video and writes its memory as PNG pictures and `memory.json`; returns their paths.
 
     The tracker keeps no frames, so the video is read a second time for the pictures.
 
@@ -68,7 +68,7 @@ def inspect_video(
         on_frame: called after each tracked frame.
 
     Raises:
-        InputError: if a frame does not exist, a pixel is outside of it, or was read from nothing.
+        InputError: if a frame does not exist, a pixel is outside the frame or was read from nothing.
         OutputError: if `out` already contains an inspection or cannot be written to.
     """
     if iter(video) is video:
@@ -129,7 +129,8 @@ def inspect_bank(
     sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
     if sizes:
         raise InputError(
-            f"{str(path)!r} stores frames of {memory.grid.size}, but the video's are {sizes.pop()} (height, width)",
+            f"{str(path)!r} was saved from frames of {memory.grid.size}, but the video's are {sizes.pop()} "
+            "(height, width)",
             "give the video it was saved from",
         )
     saved = facts["config"].get("policy", "unknown policy")  # `saved_provenance` has checked that there is a config
@@ -171,7 +172,7 @@ def _looks(
         if at_frames and frame.index >= max(at_frames):
             break
     if last is None:
-        raise InputError("the video has no frame", "give a video with frames")
+        raise InputError("the video has no frames", "give a video with frames")
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
         raise InputError(

@@ -83,7 +83,7 @@ def make_durable(*paths: Path) -> None:
     for path in paths:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    if os.name != "nt":  # where folders cannot be opened, and entries are durable with the file
+    if os.name != "nt":  # on Windows folders cannot be opened, and entries are durable with the file
         for folder in {path.parent for path in paths}:
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -263,7 +263,7 @@ class TextJournal:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the added text to the operating system, so that it survives this process."""
+        """Hands the added text to the operating system, so that it survives this process."""
         if not self._waiting:
             return
         with self.path.open("r+b") as file:
@@ -286,6 +286,6 @@ def require(path: Path, found: int, needed: int, unit: str) -> None:
     """Raises OutputError if a journal has less than the checkpoint requires."""
     if found < needed:
         raise OutputError(
-            f"{str(path)!r} holds {found} {unit} but the checkpoint requires {needed}, so it was changed since",
+            f"{str(path)!r} holds {found} {unit} but the checkpoint requires {needed}, so it has been changed since",
             "start again in another folder, or overwrite this one (--overwrite)",
         )

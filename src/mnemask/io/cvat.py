@@ -32,7 +32,7 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     whole = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
     images, tracks = list(root.iter("image")), list(root.iter("track"))
     if len({track.get("task_id") for track in tracks}) > 1:
-        raise MaskError(f"{path} has tracks of several tasks, whose frame numbers coincide", TASK_BY_TASK)
+        raise MaskError(f"{path} has tracks of several tasks, whose frame numbers overlap", TASK_BY_TASK)
     stated = {number for part in (*images, *tracks) for each in part if (number := _stated_id(each)) is not None}
     others = _groups_of_others(images, stated)
     pictures: dict[int, AnnotatedFrame] = {}

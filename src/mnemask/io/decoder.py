@@ -40,7 +40,7 @@ def open_container(
     """Returns the opened container; raises FFmpegError or OSError if it cannot be opened.
 
     Args:
-        source: `file:PATH`, a URL, or a binary file object.
+        source: `file:PATH`, an address, or a binary file object.
         options: options of FFmpeg.
         timeout: seconds to wait for opening and for each read; None for no limit.
     """
@@ -55,7 +55,7 @@ _SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Returns the longest stream's duration by the header (AVI: the video's); None for formats where it is a guess."""
+    """Returns the longest stream's duration in the header (AVI: the video's); None for formats where it is a guess."""
     if container.format.name == "avi":
         return float(stream.frames / stream.average_rate) if stream.average_rate else None
     if not container.duration:
@@ -160,7 +160,7 @@ _MOST_FAILURES = 10
 
 
 def is_recording(container: InputContainer) -> bool:
-    """Returns whether a URL is a file, which a new connection reads from its beginning, and not a broadcast."""
+    """Returns whether an address gives a file, which a new connection reads from its beginning, and not a broadcast."""
     stream = container.streams.best("video")
     return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
 
@@ -190,7 +190,7 @@ class Decoding:
         stream: the stream to decode.
         shown: the name of the source in messages.
         goes_on: whether to look for more frames after damaged data.
-        resumes: whether a lost connection will be made again; the reason is then in `lost`.
+        resumes: whether a lost connection will be re-established; `lost` then holds the reason for the loss.
         endless: whether it is a broadcast; if that ends, the connection was lost.
     """
 

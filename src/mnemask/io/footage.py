@@ -97,7 +97,7 @@ class Footage:
     Attributes:
         path: the file, which has the sound; None if the pictures do not come from a file.
         rate: frames per second at a constant frame rate; None if it varies.
-        ticks_per_second: the unit in which its times are whole numbers, at least nearly.
+        ticks_per_second: resolution at which its times are whole numbers of ticks, at least nearly.
         rounding: seconds by which its times may be off, as in Matroska, which counts in milliseconds.
         colours: the colours of its pictures.
         timecode: the timecode of its first frame, such as "01:00:00:00"; empty if it has none.
@@ -145,7 +145,7 @@ class Footage:
 
 
 def _timecode_after(timecode: str, frames: int, rate: int) -> str:
-    """Returns the timecode some frames later; drop-frame (";") skips the first of each minute but every tenth."""
+    """Returns the timecode some frames later; drop-frame skips the first numbers of each minute but every tenth."""
     found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode)
     if found is None:
         return ""

@@ -163,7 +163,7 @@ def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted) -> Iterato
         if source.is_dir():
             found = source.iterdir()
         else:
-            # Names of existing folders are taken literally: brackets in them are no pattern.
+            # Names of existing folders are taken literally: brackets in them are not a pattern.
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the glob module, this does not loop on circular links.
             found = root.glob(str(source.relative_to(root)))
@@ -227,7 +227,7 @@ def _strangers(frames: Sequence[Path]) -> list[str]:
         return []
     (at, first), more = odd[0], f" and {len(odd) - 1} more are" if len(odd) > 1 else " is"
     return [
-        f"{first.name}{more} not named like the other {count} pictures, but still read as a frame, "
+        f"{first.name}{more} not named like the other {count} pictures, but still read among the frames, "
         f"{first.name} as number {at}: move files that are not frames elsewhere"
     ]
 
@@ -305,7 +305,7 @@ def _doubles(series: Series) -> list[str]:
     several = [each for paths in series.values() for each in _cameras(paths) or [paths] if len(each) > 1]
     several.sort(key=lambda paths: len(paths[0].name))
     for one, other in combinations(several[:_MOST_SERIES], 2):
-        more, fewer = sorted((one, other), key=len, reverse=True)  # of equal lengths, longer names come second
+        more, fewer = sorted((one, other), key=len, reverse=True)  # if equal, the one with longer names is second
         if 2 * len(fewer) >= len(more) and (_belong_together(fewer, more) or _counted_alike(fewer, more)):
             return [
                 f"{one[0].name} and {other[0].name} begin two series with the same numbers, which are read as one "

@@ -45,7 +45,7 @@ BORDER_SHARE = 0.9  # a colour that fills more of the border than this is the ba
 
 
 def is_unread_picture(path: Path) -> bool:
-    """Returns whether a file has the suffix of a picture format that is not read as a frame; few are as a mask."""
+    """Returns whether a file's suffix is of a picture format that is not read as a frame, and mostly not as a mask."""
     return path.suffix.lower() in _UNREAD.split()
 
 
@@ -99,7 +99,7 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
     except TOO_LARGE_ERRORS as error:
         raise FrameError(
             f"image {str(path)!r} claims more pixels than any picture has",
-            f"expected at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels, so shrink it first",
+            f"expected at most {MAX_SIDE} pixels a side and {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         ) from error
     except DAMAGED_IMAGE_ERRORS as error:
         raise FrameError(

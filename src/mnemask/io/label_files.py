@@ -130,7 +130,7 @@ def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] |
         return dict(zip(names, paths, strict=True))
     if None in known:
         raise MaskError(
-            f"{holder} has masks by frame number, and the name {names[known.index(None)]!r} has none",
+            f"{holder} has masks by frame number, but the frame name {names[known.index(None)]!r} has none",
             "save the masks as PNG, or give those of all frames",
         )
     return {name: numbered[at] for at, name in zip(known, names, strict=True) if at in numbered}
@@ -283,7 +283,8 @@ class _LabelFile:
     def read(self, name: str) -> Labels:
         if name not in self.maps:
             raise MaskError(
-                f"{self.path} has no mask {name}", f"take one of its {len(self.maps)}, such as {next(iter(self.maps))}"
+                f"{self.path} has no mask {name}",
+                f"choose one of its {len(self.maps)}, such as {next(iter(self.maps))}",
             )
         shape, dtype = self.shapes[name]
         labels: Labels = np.frombuffer(zlib.decompress(self.maps[name]), dtype).reshape(shape)
@@ -323,19 +324,19 @@ def _holds_annotations(folder: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
-    """Returns whether a file in the folder begins like those of labelme or YOLO; cached by time of change."""
+    """Returns whether a file in the folder begins like those of labelme or YOLO; cached by modification time."""
     jsons = (path for path in json_files(folder) if path.name not in _NAMES)
     return any(map(may_be_labelme, jsons)) or holds_yolo(folder)
 
 
 def _inside(holder: Path) -> list[Path]:
     if holder.is_dir() and _stamp(holder) != getattr(_opened(holder), "stamp", ()):
-        _read_file.cache_clear()  # a file was rewritten in place, which leaves the folder's time of change as it is
+        _read_file.cache_clear()  # a file was rewritten in place, which leaves the folder's modification time as it is
     return [holder / name for name in _opened(holder).maps]
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Returns the name, time of change and size of each file in a folder, which tell when one was rewritten."""
+    """Returns the name, modification time and size of each file in a folder, which tell when one was rewritten."""
     with os.scandir(folder) as entries:
         return tuple(sorted((each.name, each.stat().st_mtime_ns, each.stat().st_size) for each in entries))
 
@@ -347,7 +348,7 @@ def _opened(path: Path) -> _LabelFile | ParquetLabels:
 
 @lru_cache(maxsize=64)
 def _read_file(path: Path, modified: int, size: int) -> _LabelFile | ParquetLabels:
-    """Returns the content of a file, cached until its size or time of change differs."""
+    """Returns the content of a file, cached until its size or modification time differs."""
     return ParquetLabels(path) if path.suffix.lower() == PARQUET else _LabelFile.from_file(path)
 
 

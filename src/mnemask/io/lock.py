@@ -176,7 +176,7 @@ class OutputLock:
         except OSError as error:
             raise OutputError(
                 f"{str(self._folder)!r} cannot be written to ({error.strerror})",
-                "give a folder that you own, on a disk with enough room",
+                "give a folder that you may write to, on a disk with enough room",
             ) from error
         finally:
             with suppress(OSError):
@@ -228,7 +228,7 @@ def _in_use(folder: Path, owner: Owner | None) -> FolderInUseError:
         remedy = "close what this program has open there first"
     if not owner.is_local:
         remedy += f" (a dead process is detected after {STALE:.0f} s)"
-    problem = f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}"
+    problem = f"{str(folder)!r} has been in use by process {owner.pid} on {owner.host} since {owner.since}"
     return FolderInUseError(problem, remedy)
 
 

@@ -304,7 +304,7 @@ def _month_date(stem: str) -> re.Match[str] | None:
 
 
 def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
-    """Returns whether dates ascend, or are none: a month above 12, a day above 31, short years more than 1 apart."""
+    """Returns whether dates ascend, or are not dates: month above 12, day above 31, short years more than 1 apart."""
     days = [(int(date["y"]), int(date["m"]), int(date["d"])) for date in dates]
     years = {year for year, _, _ in days}
     are_dates = all(1 <= month <= 12 and 1 <= day <= 31 for _, month, day in days)

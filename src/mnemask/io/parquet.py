@@ -220,7 +220,7 @@ class ParquetLabels:
     def read(self, name: str) -> UInt16[np.ndarray, "H W"]:
         """Returns the object id at each pixel of a frame; raises MaskError if the frame is missing or damaged."""
         if name not in self.maps:
-            raise MaskError(f"{self._path} has no mask {name}", f"choose one of the {len(self.maps)} that it has")
+            raise MaskError(f"{self._path} has no mask {name}", f"choose one of its {len(self.maps)}")
         try:
             rows = [row for group in self.maps[name] for row in self._group(group) if row["name"] == name]
             height, width = int(rows[0]["height"]), int(rows[0]["width"])

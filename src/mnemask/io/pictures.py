@@ -38,7 +38,7 @@ def check_size(width: int, height: int, what: str) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FrameError(
             f"{what!r} claims {width}x{height} pixels",
-            f"expected 1 to {MAX_SIDE} per side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
+            f"expected 1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         )
 
 

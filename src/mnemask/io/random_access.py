@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
-AHEAD = 24  # frames that are decoded in sequence, which is cheaper than seeking
+AHEAD = 24  # frames ahead to which decoding on is cheaper than seeking
 MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
 
 
@@ -241,7 +241,7 @@ class _Indexed:
         with container:
             stream = self._video._stream(container)
             stream.codec_context.thread_type = "AUTO"
-            # A video that was cut between key frames begins with frames that are predicted from hidden earlier ones.
+            # A video that was cut between keyframes begins with frames that are predicted from hidden earlier ones.
             before = bisect_right(self._seekable, start)
             key = int(self._seekable[before - 1]) if before else 0
             if key:

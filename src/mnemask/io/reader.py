@@ -92,7 +92,7 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
         at = position.frame if position.seconds is None else position.seconds - _ROUNDING
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
-        has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
+        has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"a length of {length:.6g} s"
         raise FrameError(f"{name!r} has {has}, so {position} is outside it", "give a position in the video")
 
 
@@ -132,7 +132,7 @@ class VideoReader:
         on_corrupt: what to do with a damaged frame: "stop" raises, except for broadcasts (rtsp and the like), which
             skip it; "skip" leaves it out; "hold" repeats the last good frame in its place, or leaves it out if there is
             none. With "skip" and "hold", a video that is cut off simply ends. `events` records each case.
-        reconnect: for how many seconds to retry, at growing intervals, when a camera or an address disconnects.
+        reconnect: for how many seconds to retry, at growing intervals, when a camera or a connection is lost.
         quiet_seconds: time without growth after which a followed file or folder has ended.
         masks: files that are not frames, even if they are among them.
         originals: whether frames also contain the picture as the video stores it (`Frame.ycbcr`), which takes time and

@@ -143,7 +143,7 @@ class StretchedVideo:
         begun: number of frames that count as before the first one; the first stretch is shorter by them.
 
     Raises:
-        OutputError: the file of the earlier run is shorter than its resume state states.
+        OutputError: the file of the earlier run is shorter than its resume state requires.
     """
 
     def __init__(

@@ -168,7 +168,7 @@ class _Encoded:
         layout = _LAYOUTS.get(source.layout.name, source.layout.name)
         if encoder == "libopus" and source.layout.nb_channels > 2:
             layout = "stereo"
-            logger.warning("%s: %d sound channels are mixed to 2", excerpt.path.name, source.layout.nb_channels)
+            logger.warning("%s: %d sound channels are mixed down to 2", excerpt.path.name, source.layout.nb_channels)
         self._format = (codec.audio_formats or [source.format])[0].name
         out = target.add_stream(encoder, rate=self._rate, layout=layout)
         assert isinstance(out, AudioStream), "an encoder of sound"

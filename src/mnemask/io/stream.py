@@ -210,9 +210,9 @@ class EncodedVideo:
         )
 
     def _connect_again(self, why: FrameError, index: int) -> InputContainer | None:
-        """Returns the new connection, or None where the wait was interrupted."""
+        """Returns the new connection, or None if the wait was interrupted."""
         backoff = self._backoff
-        assert backoff is not None, "only what resumes is lost"
+        assert backoff is not None, "only connections with a backoff are lost"
         logger.warning("lost the connection to %s at frame %d (%s); trying again", self._shown, index, why)
         while backoff.wait():
             try:
@@ -227,7 +227,7 @@ class EncodedVideo:
         raise FrameError(
             f"{self._shown!r} broke off after {index} frames and did not reconnect within {backoff.seconds:g} s; "
             "the frames before it are good",
-            "check the connection, or wait for longer (--reconnect)",
+            "check the connection, or wait longer (--reconnect)",
         ) from why
 
     def _open(self) -> InputContainer:
@@ -273,7 +273,7 @@ class EncodedVideo:
             ]
             only = f", only {', '.join(kinds)}" if kinds else ", nor any other"
             raise FrameError(f"{self._shown!r} has no video stream{only}", "give a file with moving pictures")
-        if not stream.codec_context.width:  # also where FFmpeg refused it for `max_pixels`
+        if not stream.codec_context.width:  # also if FFmpeg refused it for `max_pixels`
             raise FrameError(
                 f"{self._shown!r} states no frame size, or one of more than {MAX_PIXELS // 10**6} megapixels",
                 "check that it plays elsewhere, or shrink it first",

@@ -83,7 +83,7 @@ class ObjectTable:
     column                   what
     ======================== ========================================================================================
     frame, name, seconds     the frame: its number from 0, the name of its files, its time (empty if it has none)
-    object, class, instance  the object's id and what it is called
+    object, class, instance  the object's id, class and name
     certainty                mean probability of the pixels of the mask, 0 to 1
     area                     pixels; 0 if the object is not seen, in which case the columns for its place are empty
     centre_x, centre_y       the centre of mass, in pixels
@@ -168,7 +168,7 @@ class ObjectTable:
     def resume_state(self) -> ResumeState:
         """Returns the length of the rows, and what the next ones are compared with, with the labels as an array.
 
-        `packed` converts them to JSON types, which takes too long after each frame.
+        `packed` converts them to JSON types, which would take too long after each frame.
         """
         return {
             "length": self._length,
@@ -286,7 +286,7 @@ def _labels_of(saved: Sequence[Any] | Labels | None) -> Labels | None:
 
 def appearance_of(masks: Masks, object_id: int) -> Appearance:
     """Returns where one object is in a frame; an empty mask is certain if no pixel came close to being in it."""
-    # NumPy, since this runs beside the network: PyTorch would start its own threads here, which slow down the others.
+    # NumPy, since the network runs meanwhile: PyTorch would start its own threads here, which slow down the others.
     row = masks.object_ids.index(object_id) + 1
     probs, mask = masks.probs[row].detach().cpu().numpy(), masks.labels.cpu().numpy() == object_id
     if not mask.any():

@@ -172,7 +172,7 @@ class Ffv1Masks(VideoFile):
 
     @property
     def _tags(self) -> dict[str, str]:
-        # The times of a video do not determine them: they may begin anywhere, and be uneven.
+        # The times of a video do not determine the frame numbers: they may begin anywhere, and be uneven.
         return {FRAMES_TAG: ",".join(f"{first}-{last}" for first, last in self._indices)}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:

@@ -166,8 +166,8 @@ class MaskWriter:
     prores  OUT/cutout.mov      ProRes 4444 with straight alpha; needs the frame
     webm    OUT/cutout.webm     VP9 with straight alpha; needs the frame
     matte   OUT/matte.mp4       white where the objects are; needs the frame
-    green   OUT/green.mp4       the objects before a plain colour; needs the frame
-    table   OUT/table.csv       no masks: where each object is in each frame, and how sure that is
+    green   OUT/green.mp4       the objects in front of a plain colour; needs the frame
+    table   OUT/table.csv       no masks: where each object is in each frame, and how certain that is
     ======= =================== =====================================================================
 
     Example:
@@ -192,12 +192,12 @@ class MaskWriter:
         written: index of the files that runs wrote, which then decides what may be replaced.
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
         file_names: names of the picture files of a folder, by frame, for formats that refer to them.
-        objects: names of objects, by id, such as {1: "camel"}, for formats that have classes.
+        objects: classes and names of objects, by id, such as {1: "camel"}, for formats that have classes.
         footage: what videos keep of their source: rate, times, colours, sound; `facts.footage` of a VideoReader.
-        cutout: which objects are cut out and how, for formats for editors; its edges change the masks of any format.
+        cutout: which objects are cut out and how, in formats for editors; its edges change the masks of any format.
 
     Attributes:
-        format: the object that writes the format.
+        format: the object that writes the masks in the format.
         stretch: interval, in frames, at which `resume_state` may be called: 1, or 48 where frames are encoded together.
 
     Raises:
@@ -262,7 +262,7 @@ class MaskWriter:
         if not isinstance(masks, Masks) or not isinstance(frame, Frame | None):
             raise InputError(
                 f"the writer was given a {type(masks).__name__} and a {type(frame).__name__}",
-                "give the Masks of a frame, and the Frame (of a picture, mm.Frame.from_picture(picture, masks.index))",
+                "give the Masks of a frame, and the Frame (for a picture, mm.Frame.from_picture(picture, masks.index))",
             )
         self._refuse_closed()
         if masks.index == self._latest:

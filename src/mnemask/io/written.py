@@ -186,7 +186,7 @@ class Written:
             folder.rmdir()
 
     def write(self, path: Path, content: str | bytes) -> None:
-        """Writes a file, whole or not at all, replacing an earlier one of this or another run.
+        """Writes a file, completely or not at all, replacing an earlier one of this or another run.
 
         Raises:
             OutputError: something else has the name, or the place cannot be written to.
@@ -236,7 +236,7 @@ class Written:
                 folder.rmdir()
 
     def remove_all(self) -> None:
-        """Removes everything that runs wrote, and only that; raises OutputError where that is impossible."""
+        """Removes everything that runs wrote, and only that; raises OutputError if that is impossible."""
         try:
             # The report is recorded last, so it is removed first: without it, the rest is not taken for a complete run.
             self.remove(*reversed(self.files()))

@@ -171,7 +171,7 @@ def _beginning(path: Path) -> bytes:
 
 def _names_of(labels: Path) -> dict[int, str]:
     """Returns the class names from a data.yaml beside or above the labels, or else from a classes.txt."""
-    for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # in between a split: labels/train
+    for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # for labels/train
         if path.is_file():
             with naming_damage(path):
                 names = _names_in(path.read_text(encoding="utf-8-sig"))
@@ -197,7 +197,7 @@ def _names_in(text: str) -> dict[int, str]:
 def _plain(name: str) -> str:
     """Returns a YAML name without its quotes, or without the comment after it."""
     if quoted := re.match(r'"(?:[^"\\]|\\.)*"', name):
-        # YAML has \x41 beside the escapes of JSON.
+        # YAML has \x41 in addition to the escapes of JSON.
         text = re.sub(r"\\(?:x([0-9A-Fa-f]{2})|.)", lambda part: f"\\u00{part[1]}" if part[1] else part[0], quoted[0])
         return str(json.loads(text))
     if quoted := re.match(r"'((?:[^']|'')*)'", name):
