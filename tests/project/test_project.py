@@ -419,6 +419,13 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
         assert again.state == project.state
 
 
+def test_a_replay_with_a_given_network_needs_no_weights(tmp_path, clip, compact):
+    with mm.Project.create(tmp_path / "project", clip[0], compact, model="gone.safetensors", size=min(SIZE)) as project:
+        folder = project.folder
+    with replay(folder, tmp_path / "again", model=compact) as again:
+        assert again.state.settings["model"] == "gone.safetensors"
+
+
 def test_a_replay_computes_each_pass_with_the_network_of_its_time(tmp_path, project, clip, compact, monkeypatch):
     masks, loaded = clip[2], []
     monkeypatch.setattr("mnemask.project.project.load_model", lambda name: loaded.append(name) or compact)

@@ -32,8 +32,8 @@ def diagnose_installation() -> list[Finding]:
     with as_file(files("mnemask.doctor") / "sample") as sample:
         frames: list[Frame] = []
         return [
-            *_versions(),
-            *_extras(),
+            *_checked("versions", _versions),
+            *_checked("extras", _extras),
             *_checked("torch", _torch),
             *_checked("decoding", lambda: _decoding(sample / "clip.mp4", frames)),
             *_checked("the network", lambda: _network(sample, frames)),

@@ -247,7 +247,7 @@ class _Indexed:
             if key:
                 container.seek(int(self._times[key]), stream=stream, backward=True)
             matrices: dict[int, Matrix] = {}
-            before_it, of_one_time = None, 0
+            before_it, of_one_time, index = None, 0, key
             try:
                 for packet in container.demux(stream):
                     try:
@@ -267,7 +267,7 @@ class _Indexed:
                         yield _frame(picture, self.num_frames)
             except FFmpegError as error:
                 raise FrameError(
-                    f"{self._video.name!r} is damaged after frame {start} ({error.strerror})",
+                    f"{self._video.name!r} is damaged after frame {index} ({error.strerror})",
                     "run `mnemask doctor` on it, or re-encode it",
                 ) from error
 

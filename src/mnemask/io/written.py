@@ -312,10 +312,10 @@ def is_preview(path: Path) -> bool:
 
 def foreign(path: Path, *others: Path) -> OutputError:
     """Returns the error for paths that are taken by something that this program did not write."""
-    more = f" and {len(others)} more files are" if others else " is"
+    more = f" and {len(others)} more {'file' if len(others) == 1 else 'files'} are" if others else " is"
     return OutputError(
         f"{str(path)!r}{more} in the way: not written by this program, or changed since, and so never replaced",
-        "move it, or give another folder",
+        f"move {'them' if others else 'it'}, or give another folder",
     )
 
 

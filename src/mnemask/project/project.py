@@ -210,10 +210,9 @@ class Project:
     def change_settings(self, **settings: Any) -> None:
         """Changes policy, frames (the budget), size, write_every or model for later tracking."""
         check_settings({**self.state.settings, **settings})
-        if "model" in settings:
-            check_model(settings["model"])
         with self._changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
+                check_model(settings["model"])
                 self._model = None
             self._do({"do": "settings", "settings": settings})
 
