@@ -125,9 +125,9 @@ def _refuse_lost_colours(
 ) -> None:
     """Raises MaskError if blended pixels are more than outlines, as left by earlier JPEG compression.
 
-    That is so if they outnumber the objects' pixels and form wide outlines, or if uniform areas among them have their own
-    colour. The same goes for a thin object, which fills no area: its colour makes up a large part of the pixels that
-    are far from any mixture of the other colours.
+    That is so if they outnumber the objects' pixels and form wide outlines, or if uniform areas among them have a
+    colour of their own. The same goes for a thin object, which fills no area: its colour makes up a large part of the
+    pixels that are far from any mixture of the other colours.
     """
     if not blended.any():
         return
