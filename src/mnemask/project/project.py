@@ -326,8 +326,8 @@ class Project:
             start: the first frame to compute (or the one after it, if the tracker's state at it was saved).
             direction: "forward" or "backward".
             to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
-            objects: the ids to write; by default, in each frame, those with a key there or earlier in the pass's
-                direction.
+            objects: the ids to write; by default those with a key at `start` or earlier in the pass's direction (all if
+                there is none), and forwards also others from their first key on.
             stop: called after each frame; True ends the pass.
             on_frame: called after each frame, including those on the way to the first one, for which the report's
                 `reached` is None.

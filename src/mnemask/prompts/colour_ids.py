@@ -186,7 +186,7 @@ class ColourIds:
         return next(i for i in range(1, MAX_OBJECT_ID + 1) if i not in taken)
 
     def says_white(self, file: MarkedFile) -> bool:
-        """Returns whether a file is black and white, and its white is the known id of one object in this run."""
+        """Returns whether a file is black and white, and white stands for a known object of this run."""
         return file.kind == "black and white" and (WHITE in self.by_colour or 255 in self._levels)
 
     def _of_white(self, file: MarkedFile) -> int:
