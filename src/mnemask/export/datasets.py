@@ -181,7 +181,7 @@ class MotBoxes:
 
 
 class DavisFolder:
-    """Annotations/480p/VIDEO/NAME.png of DAVIS 2017, JPEGImages beside it, and the list of videos.
+    """Annotations/480p/VIDEO/NAME.png of DAVIS 2017, JPEGImages next to it, and the list of videos.
 
     255 is void in DAVIS. If it is the only id of a video, as from a black and white mask, it becomes 1.
     """
@@ -225,7 +225,7 @@ class DavisFolder:
 
 
 class YoutubeVosFolder(DavisFolder):
-    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages beside it, and meta.json: objects' classes and frames."""
+    """Annotations/VIDEO/NAME.png of YouTube-VOS, JPEGImages next to it, and meta.json: objects' classes and frames."""
 
     layout = "Annotations"
     images = "JPEGImages"

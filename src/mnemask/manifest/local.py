@@ -220,7 +220,7 @@ class PipeControl:
 
 
 def _gpu_of(worker: int, num_gpus: int) -> str:
-    """Returns which GPU a worker sees: in turn, those that this process sees."""
+    """Returns the GPU that a worker sees, assigned in turn from those that this process sees."""
     seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return (seen or [str(gpu) for gpu in range(num_gpus)])[worker % num_gpus].strip()
 

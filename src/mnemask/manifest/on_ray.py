@@ -33,7 +33,7 @@ _ALONE_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
 """Timeout of the first connection to a cluster."""
 _FAILED_STARTS = 3
-"""Consecutive actors that may die before they are ready, if none works."""
+"""Consecutive actors that die before they are ready, after which the batch is given up if none works."""
 _PAUSE_SECONDS = 5.0
 """Time before such an actor is replaced; longer each time."""
 
@@ -90,7 +90,7 @@ class RayWorkers:
                 raise _no_cluster(self._address, str(error).splitlines()[0]) from error
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, ends)  # Ray replaced it by a handler that exits at once
+                    signal.signal(signal.SIGTERM, ends)  # Ray replaced it with a handler that exits at once
             self._connected = True
         nodes = ray.nodes()
         on_gpu = self._setup.gpus and any(node["Resources"].get("GPU") for node in nodes if node["Alive"])

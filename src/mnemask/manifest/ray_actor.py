@@ -66,7 +66,7 @@ class RayWorker:
             self._problem = str(error)
 
     def ready(self) -> tuple[str, str]:
-        """Returns the actor's location, and why it cannot work, or empty."""
+        """Returns the actor's location, and why it cannot work, which is empty if it can."""
         return self._where, self._problem
 
     def work(self, clip: Clip) -> Outcome:

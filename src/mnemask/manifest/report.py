@@ -234,7 +234,7 @@ def doubtful_frames(folder: Path, video: str) -> list[DoubtfulFrame]:
 
 
 def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
-    """Yields the doubtful frames of a table, except each object's first one, whose mask was given."""
+    """Yields the doubtful frames of a table, except the first of each object, where its mask was given."""
     if not table.is_file():
         return
     areas: dict[int, int] = {}

@@ -133,7 +133,7 @@ def _listed(index: bytes) -> set[str]:
 
 @contextmanager
 def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Yields a function that writes the batch's own files; until it exits, no other batch can use the folder.
+    """Yields a function that writes the batch's own files; until the context ends, no other batch can use the folder.
 
     An address cannot be locked.
 

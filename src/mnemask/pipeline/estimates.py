@@ -21,7 +21,7 @@ _QUEUED = 5
 # Numbers alive at once per pixel that the network sees, for the frame and for each object; measured for both networks,
 # with room for what the convolutions allocate internally.
 _ONCE, _PER_OBJECT = 80, 110
-_BLOCK = 4096  # the fewest bytes of a disk that a file takes
+_BLOCK = 4096  # bytes, the least disk space that a file takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def refuse_without_room(
     Args:
         out: a folder on the disk.
         mask_format: format of the masks.
-        videos: formats of the videos written besides them.
+        videos: formats of the videos written in addition.
         size: height and width of the frames.
         num_frames: number of frames still to be written.
         num_objects: number of objects known to be tracked.
@@ -148,7 +148,7 @@ def refuse_without_room(
             raise OutputError(
                 f"{needed_files} mask files would be written to {str(out)!r}, but its disk has room for only "
                 f"{disk.f_favail} more",
-                "free some, give another folder, or write a single file (--format ffv1)",
+                "remove files from it, give another folder, or write a single file (--format ffv1)",
             )
     video_bytes = pixels * sum(MASK_FORMATS[kind].bytes_per_pixel for kind in videos)
     needed = int(num_frames * (masks * file_bytes + video_bytes))

@@ -93,7 +93,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class VideoOutputs:
-    """The videos that a run writes besides its masks.
+    """The videos that a run writes in addition to its masks.
 
     Attributes:
         kinds: the formats: "overlay", "prores", "webm", "matte", "green"; see `MaskWriter`.
@@ -166,7 +166,7 @@ class Places:
     Attributes:
         out: the run's folder.
         mask_format: format of the masks.
-        videos: videos written besides the masks.
+        videos: videos written in addition to the masks.
         preview: whether a preview is written.
         trace: path of the memory trace, or None.
         inputs: files that the run reads, other than the frames of a folder.

@@ -31,7 +31,7 @@ from mnemask.types import Frame, Masks, frame_name, index_of_name
 
 logger = logging.getLogger(__name__)
 
-# Largest relative difference in aspect ratio between a video and a scaled copy of it, whose sides are rounded.
+# Largest relative difference in aspect ratio between a video and a scaled copy of it with rounded sides.
 _MOST_STRETCHED = 0.02
 
 

@@ -73,7 +73,7 @@ def segment(
         mask_format: "png", "ffv1", "rgba", "rle" or "parquet", see MaskWriter.
         videos: further videos to write, such as `VideoOutputs(("overlay",))`. For videos for editing programs, frames
             should come from a reader with `originals`, so that colours stay unchanged.
-        overwrite: whether `out` may hold a run already, whose files, and no others, are then removed.
+        overwrite: whether `out` may already hold a run; its files, and no others, are then removed.
         settings: included in the report and in checkpoints; a run can only be resumed with the same settings.
         checkpoint_every: seconds between checkpoints (with video formats, rounded up to the end of the current stretch
             of 48 frames); None for no checkpoints.
@@ -250,7 +250,7 @@ class _Run:
             why = "was dropped to keep up"
         elif frame in events.skipped.frames:
             why = "is damaged and was skipped"
-            hold = ", or replace it by the frame before (--on-corrupt hold)" if self.progress.frames else ""
+            hold = ", or replace this frame with the one before (--on-corrupt hold)" if self.progress.frames else ""
         return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{hold}")
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -183,7 +183,9 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
         raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate at least one")
     ids = {int(object_id) for marked in shown.values() for object_id in marked}
     if len(ids) > MAX_OBJECTS:
-        raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep only those to track")
+        raise InputError(
+            f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you want to track"
+        )
     refuse_unknown(objects, {*project.state.objects, *ids})
     changed = [
         frame for frame, path in matched.items() if next(_differences(project, frame, path, ids), None) is not None

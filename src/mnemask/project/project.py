@@ -104,7 +104,7 @@ class Project:
             folder: the project's folder, created if missing.
             source: a video file, or a folder of images.
             network: the network; by default the one named by the setting `model`.
-            **settings: values other than those in `SETTINGS`: model, policy, frames (the budget), size, write_every.
+            **settings: values that replace those in `SETTINGS`: model, policy, frames (the budget), size, write_every.
 
         Raises:
             OutputError: the folder already contains a project or other files that are in the way, or it cannot be
@@ -181,7 +181,7 @@ class Project:
         self._do({"do": "remove_object", "id": object_id})
 
     def set_key(self, frame: int, object_id: int, mask: Prompt, how: Mapping[str, Any] | None = None) -> None:
-        """Sets the mask of an object in a frame; after an empty one, the object is absent until its next key.
+        """Sets the mask of an object in a frame; with an empty one, the object is absent until its next key.
 
         Raises:
             MaskError: the mask is not bool or of another size than the frame.
@@ -231,7 +231,7 @@ class Project:
     def earlier_key(
         self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]
     ) -> tuple[Mask, Mapping[str, Any]] | None:
-        """Returns the last mask set for an object in a frame that `fits` accepts, and how it was made; None if none.
+        """Returns the last mask set for an object in a frame that `fits` accepts, and how it was made, or None.
 
         Args:
             frame: the frame.
@@ -325,7 +325,8 @@ class Project:
             start: the first frame to compute (or the one after it, if the tracker's state at it was saved).
             direction: "forward" or "backward".
             to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
-            objects: the ids to write; by default those with a key at or behind the frame, in the pass's direction.
+            objects: the ids to write; by default those with a key at `start` or earlier in the pass's direction (all if
+                there is none), and forwards also others from their first key on.
             stop: called after each frame; True ends the pass.
             on_frame: called after each frame, including those on the way to the first one, for which the report's
                 `reached` is None.

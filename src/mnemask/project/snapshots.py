@@ -50,7 +50,7 @@ class Snapshots:
         self._thin(frame, step)
 
     def best(self, reach: range, keys: Known, settings: Mapping[str, Any], model: STCN) -> Snapshot | None:
-        """Returns the first valid state at one of some frames; None if there is none.
+        """Returns the first valid state at the frames of `reach`, in their order; None if there is none.
 
         A state is valid if the keys that it has seen are unchanged, it has seen every key up to its frame, and settings
         and weights are the same.

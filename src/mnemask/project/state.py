@@ -111,7 +111,7 @@ def applied(state: State, action: Action) -> State:
         known = _object(state, action["id"])
         objects = {number: each for number, each in state.objects.items() if number != known.id}
         keys = {place: key for place, key in state.keys.items() if key.object_id != known.id}
-        accepted = state.accepted if objects else ()  # without objects, no mask is left to be right
+        accepted = state.accepted if objects else ()  # without objects, no masks are left to be final
         return replace(state, objects=objects, keys=keys, accepted=accepted)
     if kind == "set_key":
         known = _object(state, action["object"])

@@ -71,7 +71,7 @@ def plan_pass(
     to: Until,
     objects: Sequence[int] | None,
 ) -> PassReport:
-    """Returns where a pass starts and ends: at the last frame up to `to` that is not accepted.
+    """Returns the plan of a pass, which ends at the last frame up to `to` that is not accepted.
 
     Args:
         state: the project's state.
@@ -83,7 +83,7 @@ def plan_pass(
         objects: the ids to write; None for all.
 
     Raises:
-        InputError: no object is marked.
+        InputError: no object is marked, or the direction is unknown.
         NoFrameLeftError: there is no frame in this direction, or all were accepted.
     """
     if not state.keys:

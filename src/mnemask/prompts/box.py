@@ -15,7 +15,7 @@ BoxFormat = Literal["xywh", "xyxy"]
 LARGEST_SHARE = 0.98  # of the image; a larger box leaves no background to learn from
 INSIDE_SHARE = 0.5  # of the box must lie in the image, and so must its centre
 PROBABLY_XYXY = 0.9  # of the box inside the image; below, numbers that fit as x1,y1,x2,y2 were probably meant as that
-# On 31 boxes of video whose masks overlap the truth by 0.22 to 0.90, these raise no doubt about the better half.
+# On 31 boxes of video, with masks that overlap the truth by 0.22 to 0.90, these raise no doubt about the better half.
 FILLED = 0.85  # of the box: above, GrabCut took nearly all of it for the object
 LEFT_OVER = 0.12  # of the box: below, it took nearly all of it for background
 SHORT_SIDE = 0.6  # of the box's side: a mask that spans less is probably only part of the object

@@ -33,7 +33,7 @@ Mask = Tensor | np.ndarray  # bool [H W], checked here
 MAX_CLICKS = 1000
 STRAY = 0.25  # of the largest piece's area; parts of an object may be separate, but are hardly ever smaller than this
 SURELY_NOT = -20.0  # logit of pieces that were found but not pointed at
-MOST_PASSES = 8  # to add clicks one by one that are given all at once
+MOST_PASSES = 8  # to add clicks that are given all at once
 
 
 class ClickSegmenter:
@@ -115,8 +115,9 @@ class ClickSession:
             previous: the mask to correct, such as the last one of this session or a tracker's.
 
         Raises:
-            MaskError: there is no click on the object, no box and no earlier mask to correct; or a click lies outside
-                the frame, or is given as both on and off the object; or the box or mask does not fit the frame.
+            MaskError: there is no click on the object, no box and no earlier mask to correct, or only an earlier mask;
+                or a click lies outside the frame, or is given as both on and off the object; or the box or mask does
+                not fit the frame.
         """
         inside = None if box is None else self._checked_box(Box.of(box))
         earlier = None if previous is None else self._checked_mask(previous)
@@ -236,7 +237,8 @@ def passes(num_clicks: int, *, has_mask: bool) -> list[int]:
     """Returns how many of the clicks each pass of the head sees; each pass corrects the mask of the previous one.
 
     A second pass over its own mask gains 1 % of IoU. Clicks that are given all at once, without a mask, are added one
-    by one, as in training: 0.82 instead of 0.75 with five clicks (six videos of DAVIS-2016-train that no weights saw).
+    by one (in `MOST_PASSES` steps if there are more), as in training: 0.82 instead of 0.75 with five clicks (six videos
+    of DAVIS-2016-train that no weights saw).
     """
     if has_mask or num_clicks < 2:
         return [num_clicks, num_clicks]

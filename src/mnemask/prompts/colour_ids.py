@@ -186,7 +186,7 @@ class ColourIds:
         return next(i for i in range(1, MAX_OBJECT_ID + 1) if i not in taken)
 
     def says_white(self, file: MarkedFile) -> bool:
-        """Returns whether white stands for one object in this run, so that black and white masks are unambiguous."""
+        """Returns whether a file is black and white, and white stands for a known object of this run."""
         return file.kind == "black and white" and (WHITE in self.by_colour or 255 in self._levels)
 
     def _of_white(self, file: MarkedFile) -> int:
@@ -249,7 +249,7 @@ class ColourIds:
     def _refuse_shifted(self, file: MarkedFile) -> None:
         """Raises MaskError if every colour is new but close to one of other files, as after a colour profile change."""
         near = [(colour, known) for colour in file.colours.values() for known in self.by_colour if _near(colour, known)]
-        # If close colours are different objects already, they encode numbers, with red as the id.
+        # If close colours are different objects already, they encode numbers, such as the id in the red channel.
         are_numbers = any(_near(one, other) for one, other in combinations(self.by_colour, 2))
         if near and not are_numbers and len({colour for colour, _ in near}) == len(file.colours):
             colour, known = near[0]

@@ -84,7 +84,7 @@ def _void_colours(
     background: int | None,
     void: Void,
 ) -> tuple[Bool[np.ndarray, " N"], tuple[str, ...]]:
-    """Returns which colours are void, and notes on what was guessed, before the others are numbered.
+    """Returns which colours are void, to be left out when the others are numbered, and notes on what was guessed.
 
     If `void` is 255, these are white and the void colour of PASCAL VOC; if it is "auto", these and any grey that form
     a contour around the others.
@@ -125,9 +125,9 @@ def _refuse_lost_colours(
 ) -> None:
     """Raises MaskError if blended pixels are more than outlines, as left by earlier JPEG compression.
 
-    That is so if they outnumber the objects' pixels and form wide outlines, or if even areas among them have a colour
-    of their own. The same goes for a thin object, which fills no area: its colour makes up a large part of the pixels
-    that are far from any mixture of the other colours.
+    That is so if they outnumber the objects' pixels and form wide outlines, or if uniform areas among them have a
+    colour of their own. The same goes for a thin object, which fills no area: its colour makes up a large part of the
+    pixels that are far from any mixture of the other colours.
     """
     if not blended.any():
         return

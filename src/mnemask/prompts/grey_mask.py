@@ -80,7 +80,7 @@ def _refuse_noise(values: Grey, edges: EdgeMap) -> None:
 
 
 def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
-    """Returns the colour of each label whose colour is unique."""
+    """Returns the colour of each label, if no other label has it."""
     shown = {int(i): rgb_of(palette[i]) for i in np.unique(labels) if 0 < i < len(palette)}
     return {i: colour for i, colour in shown.items() if list(shown.values()).count(colour) == 1}
 
@@ -103,7 +103,7 @@ def _is_black_and_white(values: Grey, top: int, edges: EdgeMap, lossy: bool) -> 
     soft_edges = soft_edges and not _is_an_object_between(values, middle, dark, bright)
     if lossy:
         return bool(soft_edges)
-    # Values that fill areas are ids: bright ones beside small ids are void, and a bright one need not be white.
+    # Values that fill areas are ids: a bright one beside small ids may be void, and need not be white.
     wide_feather = faint.sum() <= middle.sum()
     white = (values == top).any() and (pale & edges.solid).sum() <= 0.05 * (bright & edges.solid).sum()
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
@@ -133,7 +133,8 @@ def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
     if not (faint.any() and pale.any()) or middle.mean() > 0.25:
         return False
     reach = np.ones((2 * NOISE_REACH + 1,) * 2)
-    # Near both ends: an object at a level between them has a border with half of its noise all over it.
+    # Near both ends, not one: if an object's level is close to the limit of `dark` or `bright`, its noise lies on both
+    # sides of the limit, so that all of the object is near that end.
     near = np.logical_and(*(np.asarray(cv2.dilate(end.astype(np.uint8), reach)) > 0 for end in (dark, bright)))
     if (middle & ~near).sum() > 0.05 * middle.sum():
         return False

@@ -65,7 +65,9 @@ def read_mask(
     for note in reading.notes:
         log.info("mask %s: %s", path, note)
     if not reading.ids:
-        raise MaskError(f"mask {path} marks no object", "paint each object with its own value, the background with 0")
+        raise MaskError(
+            f"mask {path} marks no object", "paint each object with its own value, and the background with 0"
+        )
     labels = torch.from_numpy(reading.labels)
     return {i: labels == i for i in reading.ids}
 

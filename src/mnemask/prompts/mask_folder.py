@@ -54,7 +54,7 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
 
 
 def _given_in(folder: Path) -> list[Path]:
-    """Returns the entries of a folder of masks, sorted by name, without hidden files and files that runs wrote."""
+    """Returns the entries of a folder of masks, sorted by name, without hidden files and those that runs wrote."""
     written = Written(folder)
     of_runs = {folder / path.relative_to(folder).parts[0] for path in written.files()}
     return [
@@ -112,7 +112,7 @@ def match_frames(
     """Returns the mask of each frame that has one, and a note on what was guessed.
 
     A mask has the name of its frame, with or without affixes that tools add: `00012.png`, `00012.jpg.png`,
-    `00012_mask.png`, `label-00012.png`. If no mask has, and for a video file, masks are matched by the last number in
+    `00012_mask.png`, `label-00012.png`. If none has one, and for a video file, masks are matched by the last number in
     their names: it is the last number in the frame's name, or for a video the frame's index from 0.
 
     Args:
@@ -220,7 +220,7 @@ def _way_out(folder: Path, else_: str = "give the folder that the masks are in")
 
 
 def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:
-    """Raises MaskError if masks are named by a frame and a number, as in 00012_2: the number may be an object's id.
+    """Raises MaskError if masks are named after a frame and a number, as in 00012_2: the number may be an object's id.
 
     For a video, the number counts frames if many masks share the prefix, or if it has leading zeros.
     """
@@ -240,10 +240,10 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
     path, parts = next(iter(asked.items()))
     frame, number = parts["frame"], parts["number"]
     raise MaskError(
-        f"mask {path.name} is named by frame {frame} and a number, {number}: object {number} of that frame, or "
+        f"mask {path.name} is named after frame {frame} and a number, {number}: object {number} of that frame, or "
         "another frame?",
         f"put the masks of each object into a folder named by its id ({number}/{frame}.png), or all objects of a "
-        "frame into one file; name the mask of another frame by that frame alone",
+        "frame into one file; name the mask of another frame after that frame alone",
     )
 
 
@@ -345,7 +345,9 @@ class MaskPlaces:
         masks_here = list_masks(folder)
         empty = [path for path in masks_here if not is_annotated(path)]
         if len(empty) == len(masks_here):
-            raise MaskError(f"{folder} lists {len(masks_here)} pictures but marks no object in any", "annotate one")
+            raise MaskError(
+                f"{folder} lists {len(masks_here)} pictures but marks no object in any", "annotate at least one"
+            )
         if empty:
             say_not_annotated(folder, empty, len(masks_here))
         left_out = set(empty)

@@ -32,7 +32,7 @@ class MaskReading:
         kind: how the objects are marked.
         labels: the object id at each pixel, 0 for the background and for void.
         void: number of pixels that belong to no object (255 in an id map, or its colour).
-        blended: number of pixels that mix their neighbours' values; in `labels` they have that of the nearest other.
+        blended: number of pixels that mix their neighbours' values; they get the nearest other label in `labels`.
         colours: the RGB colour of each label in the file, if objects are painted or the file has a palette.
         notes: sentences that say what was guessed.
     """

@@ -136,7 +136,8 @@ class PromptPlan:
 
     Raises:
         MaskError: a prompt cannot be read or applied.
-        InputError: an object has a class but no prompt.
+        InputError: there is no prompt, one is beyond the end of the video, an object has a class but no prompt, or a
+            later mask does not say which object it shows.
     """
 
     def __init__(
@@ -306,7 +307,7 @@ class PromptPlan:
         alone = not (self._known or self.later or self.boxes or self.clicks)
         if given and not any(file.labels for file in given) and (alone or given[0].path == self.mask):
             raise MaskError(
-                f"mask {self.mask} marks no object", "paint each object with its own value and leave the background 0"
+                f"mask {self.mask} marks no object", "paint each object with its own value, and the background with 0"
             )
         for folder in dict.fromkeys(file.path.parent for file in given):
             here = [file for file in given if file.path.parent == folder]
@@ -403,7 +404,7 @@ class PromptPlan:
         return gone
 
     def _refuse_unnamed(self, file: MarkedFile, known: Sequence[int]) -> None:
-        """Raises InputError unless it is clear which of several objects, or whether a new one, a later mask shows."""
+        """Raises InputError if a later mask does not say which of several objects, or that a new one, is shown."""
         if self._ids.says_white(file):
             return
         last, name, at = known[-1], file.path.name, typed(file.frame)

@@ -51,7 +51,7 @@ def draw_preview(
     for object_id in masks:
         _name(picture, str(object_id), _zoomed(labels == object_id, zoom), scale)
     if not masks:
-        _write(picture, "no prompts in this frame", (round(8 * scale), round(30 * scale)), scale)
+        _write(picture, "no masks in this frame", (round(8 * scale), round(30 * scale)), scale)
     _, png = cv2.imencode(".png", picture[..., ::-1])
     return png.tobytes()
 

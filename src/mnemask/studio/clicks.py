@@ -28,7 +28,7 @@ class ColourClicks:
         box: tuple[int, int, int, int] | None = None,
         previous: Mask | None = None,
     ) -> Mask:
-        """Returns the pixels with the colours of the box or near the clicks; clicks change a previous mask nearby."""
+        """Returns the pixels with the colours found in the box or around the clicks; clicks change a mask nearby."""
         image = self._frame.image
         found = previous.clone() if previous is not None else torch.zeros(image.shape[1:], dtype=torch.bool)
         if box is not None and (previous is None or not positive):

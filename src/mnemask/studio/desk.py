@@ -140,7 +140,7 @@ class Desk:
         return data
 
     def labels(self, index: int, without: Sequence[int] = ()) -> Labels:
-        """Returns the labels of a frame without keys with lost files, so that the user can mark these again."""
+        """Returns the labels of a frame; keys with missing or damaged files are left out, to be marked again."""
         project = self.project
         return project.labels(index, without={*without, *project.lost_keys(index)})
 
@@ -171,7 +171,7 @@ class Desk:
         return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
-        """Prepares a frame before it is clicked, so that the first click is as fast as the others."""
+        """Opens a frame for clicks in advance, so that the first click is as fast as the others."""
         if not (self._job and self._job.running):
             with self._clicking:
                 self._clicks(index)
@@ -330,7 +330,7 @@ class Desk:
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
         if not wanted:
             raise mm.InputError(
-                f"no tracked or marked frame from {first} to {last} is left to accept", "track the others first"
+                f"no tracked or marked frame from {first} to {last} is left to accept", "track or mark one there first"
             )
         for run in runs_of(wanted, len(wanted)):
             project.accept(run.start, run.stop - 1)
@@ -445,7 +445,7 @@ def _progress(report: PassReport) -> Event:
 def _asked(
     points: list[list[float]], box: list[float] | None, size: tuple[int, int]
 ) -> tuple[Spots, Spots, Box | None]:
-    """Returns the clicks on the object, those off it, and the box, clipped to the picture."""
+    """Returns the clicks on the object, those off it, and the box clipped to the picture; refuses clicks outside."""
     height, width = size
     if not isinstance(points, list) or len(points) > MAX_POINTS:
         raise mm.InputError(f"points are not a list of up to {MAX_POINTS} clicks", "reload the page")

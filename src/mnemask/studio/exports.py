@@ -20,7 +20,7 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     _VIDEO: {
         "prores": ("ProRes 4444", "cut-out with alpha and sound, for editing programs"),
         "webm": ("WebM with alpha", "cut-out for web pages and OBS"),
-        "green": ("Green screen", "the objects before a plain colour, with sound"),
+        "green": ("Green screen", "the objects in front of a plain colour, with sound"),
         "matte": ("Matte", "white where the objects are"),
         "overlay": ("Preview", "the video with its masks drawn in"),
         "rgba": ("PNG cut-outs", "a picture with alpha for each frame and object"),

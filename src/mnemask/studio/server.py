@@ -89,7 +89,7 @@ def _listening(host: str, port: int | None) -> socket.socket:
     """Returns a socket that listens on a port; None stands for `PORT`, or any free one if that is taken."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if os.name != "nt":  # there it would let two studios share a port
+        if os.name != "nt":  # on Windows it would let two studios share a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, PORT if port is None else port))
         listening.listen()

@@ -120,7 +120,7 @@ class Studio {
     else this.takeJob(event);
   }
 
-  /** @param {State} state @param {Api | null} [api] of its video */
+  /** @param {State} state @param {Api | null} [api] the API of its video */
   take(state, api = this.api) {
     if (api !== this.api) return;
     const before = this.state;
@@ -255,7 +255,7 @@ class Studio {
     this.wanted = -1;
   }
 
-  /** Goes where the user wants to look, and stays there while tracking goes on. @param {number} frame */
+  /** Goes where the user wants to look, and stays there while tracking continues. @param {number} frame */
   seek(frame) {
     this.follows = false;
     this.view.cancel(); // the corners of a polygon belong to their frame
@@ -304,7 +304,7 @@ class Studio {
   /**
    * Runs one edit after another, and shows that it is saved or why not.
    * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] the mark that it sets; kept if there is no answer
-   * @param {Api | null} [api] of its video
+   * @param {Api | null} [api] the API of its video
    */
   edit(work, drawn, api = this.api) {
     if (!api) return Promise.resolve();

@@ -12,7 +12,7 @@ export function rgb(color) {
   return [part(1), part(3), part(5)];
 }
 
-/** The distance of two events on the screen. @param {MouseEvent} one @param {MouseEvent} other */
+/** The distance between two events on the screen. @param {MouseEvent} one @param {MouseEvent} other */
 const apart = (one, other) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
 
 export class Viewer extends EventTarget {
