@@ -387,9 +387,10 @@ class PromptPlan:
                 here = (alive & file.gone) - {*given}
             gone |= here
             if here:
-                said, why = ", ".join(map(str, sorted(here))), "says so" if file.gone else "is empty"
-                since = f"because {file.path.name} {why}"
-                self.notes.append(f"{in_words(frame)}: objects {said} are gone from here on, {since}")
+                ids = ", ".join(map(str, sorted(here)))
+                objects = f"object {ids} is" if len(here) == 1 else f"objects {ids} are"
+                since = f"because {file.path.name} {'says so' if file.gone else 'is empty'}"
+                self.notes.append(f"{in_words(frame)}: {objects} gone from here on, {since}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
