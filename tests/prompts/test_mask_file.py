@@ -142,7 +142,7 @@ def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
         davis_palette().tobytes() if form == "palette" else None,
     )
     reading = inspect_mask(path)
-    assert reading.void == (labels == 255).sum()
+    assert reading.num_void == (labels == 255).sum()
     check(read_mask(path), np.where(labels == 255, 0, labels))
 
 
@@ -153,7 +153,7 @@ def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path
     picture = np.select([labels[..., None] == value for value in (1, 2, 255)], [*painted, void]).astype(np.uint8)
     path = save(tmp_path / "m.png", picture)
     reading = inspect_mask(path)
-    assert reading.void == (labels == 255).sum()
+    assert reading.num_void == (labels == 255).sum()
     assert reading.colours == {1: painted[0], 2: painted[1]}
     assert any("void" in note for note in reading.notes)
     check(read_mask(path), np.where(labels == 255, 0, labels))
@@ -166,7 +166,7 @@ def test_a_value_of_void_that_no_painted_colour_has_leaves_nothing_out_and_that_
     path = save(tmp_path / "m.png", coloured(drawn(), [(255, 0, 0), (0, 255, 0)]))
     for void in (255, 7):
         reading = inspect_mask(path, void=void)
-        assert (reading.ids, reading.void) == ([1, 2], 0)
+        assert (reading.ids, reading.num_void) == ([1, 2], 0)
         assert any("--void 7" in note for note in reading.notes) == (void == 7)
     assert list(read_mask(path, void=1)) == [2]
     solid = save(tmp_path / "white.png", coloured(drawn(), [(255, 0, 0), WHITE]))
@@ -204,7 +204,7 @@ def test_an_area_of_255_is_an_object_beside_grey_levels_and_a_question_beside_sm
     grey = areas(kind, size, (85, 170))
     path = save(tmp_path / "grey.png", grey, palette)
     reading = inspect_mask(path)
-    assert reading.void == 0
+    assert reading.num_void == 0
     assert reading.notes
     check(read_mask(path), grey)
     small = areas(kind, size, (1, 2))
@@ -314,7 +314,7 @@ def test_ids_with_hard_edges_are_read_as_they_are(tmp_path, seed, size, top, for
     else:
         labels *= 200
         save(path, labels.astype(np.uint16))
-    assert inspect_mask(path).blended == 0
+    assert inspect_mask(path).num_blended == 0
     check(read_mask(path), labels)
 
 
@@ -360,7 +360,7 @@ def test_a_small_object_within_a_contour_of_void_is_not_black_and_white(tmp_path
     labels[50:70, 60:80] = 255
     labels[53:67, 63:77] = 1
     reading = inspect_mask(save(tmp_path / "m.png", labels))
-    assert (reading.kind, reading.void) == ("ids", (labels == 255).sum())
+    assert (reading.kind, reading.num_void) == ("ids", (labels == 255).sum())
     check(read_mask(tmp_path / "m.png"), np.where(labels == 255, 0, labels))
 
 
@@ -946,7 +946,7 @@ def test_a_contour_of_another_value_that_tools_use_is_void_too(tmp_path, ids, vo
     values = np.select([labels == 1, labels == 2, labels == 255], [*ids, void], 0)
     reading = inspect_mask(save(tmp_path / "m.png", values.astype(np.uint8 if max(ids) < 256 else np.uint16)))
     assert reading.ids == list(ids)
-    assert reading.void == (labels == 255).sum()
+    assert reading.num_void == (labels == 255).sum()
 
 
 def test_a_pipe_is_no_mask_and_nothing_waits_for_it(tmp_path):

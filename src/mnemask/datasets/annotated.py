@@ -156,9 +156,9 @@ def refuse_soft_edges(path: Path) -> None:
         if lossy:
             raise
         return  # reading the mask reports the problem
-    if reading.blended:
+    if reading.num_blended:
         raise MaskError(
-            f"mask {path} has {reading.blended} blended pixels along its edges, as left by antialiasing or resizing, "
+            f"mask {path} has {reading.num_blended} blended pixels along its edges, as from antialiasing or resizing, "
             "but ground-truth masks must be exact",
             "export it without antialiasing, resize it with nearest neighbour, or threshold it to black and white",
         )

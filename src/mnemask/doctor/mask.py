@@ -96,7 +96,7 @@ def _are_masks(samples: Sequence[Path]) -> bool:
     except MaskError:
         return False
     # Grey frames of 16 bits may look like ids, but blended everywhere; soft edges of masks are thin.
-    return any(reading.ids and reading.blended < MOST_BLENDED * reading.labels.size for reading in readings)
+    return any(reading.ids and reading.num_blended < MOST_BLENDED * reading.labels.size for reading in readings)
 
 
 def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
@@ -131,19 +131,19 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
 
 
 def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
-    if reading.void:
-        yield Finding("ok", f"{reading.void} pixels are void: they belong to no object")
-    yield from (Finding("ok", note) for note in reading.notes if not reading.void)
-    if reading.blended and reading.kind == "ids":
+    if reading.num_void:
+        yield Finding("ok", f"{reading.num_void} pixels are void: they belong to no object")
+    yield from (Finding("ok", note) for note in reading.notes if not reading.num_void)
+    if reading.num_blended and reading.kind == "ids":
         yield Finding(
             "problem",
-            f"{reading.blended} pixels along the edges are blends of ids, from antialiasing or resizing",
+            f"{reading.num_blended} pixels along the edges are blends of ids, from antialiasing or resizing",
             'export without antialiasing, resize with nearest neighbour, or read it with antialiased="clean"',
         )
-    elif reading.blended:
+    elif reading.num_blended:
         yield Finding(
             "warning",
-            f"{reading.blended} pixels along the edges are blends; each is assigned to the nearest plain area",
+            f"{reading.num_blended} pixels along the edges are blends; each is assigned to the nearest plain area",
             "no action needed; export without antialiasing to decide each pixel yourself",
         )
     if file_format == "JPEG":

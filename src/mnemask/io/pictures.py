@@ -179,7 +179,7 @@ _VISIBLE = Fraction(1, 100)
 """Deviation from square pixels that is worth reporting: encoders round the aspect ratio of a picture."""
 
 
-def is_wide(pixel_aspect: Fraction) -> bool:
+def is_anamorphic(pixel_aspect: Fraction) -> bool:
     """Returns whether pixels are visibly wider or narrower than square ones."""
     return bool(abs(pixel_aspect - 1) >= _VISIBLE)
 
@@ -214,7 +214,7 @@ class SourceFacts:
         aspect = self.pixel_aspect
         return (
             *((f"more than 8 bits: {self.levels}",) if self.levels else ()),
-            *((f"pixel aspect ratio {aspect.numerator}:{aspect.denominator}",) if is_wide(aspect) else ()),
+            *((f"pixel aspect ratio {aspect.numerator}:{aspect.denominator}",) if is_anamorphic(aspect) else ()),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
     if _is_black_and_white(values, top, edges, lossy):
         soft = int(((values > 0) & (values < top)).sum())
         bright = (values > top // 2).astype(np.int32)
-        return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
+        return MaskReading("black and white", bright, num_void=int(left_out.sum()), num_blended=soft)
     if not lossy and _is_noisy_black_and_white(values, top, edges):
         soft = int(((values > top // 10) & (values < top - top // 10)).sum())
         note = f"values near 0 and {top} count as black and white, as left by earlier JPEG compression"

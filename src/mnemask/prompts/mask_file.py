@@ -26,7 +26,7 @@ from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS, TOO_MANY_REMEDY, is_whole
 
 log = logging.getLogger(__name__)
 
-WIDEST_FRAME = 4  # pixels; a wider one is intended
+WIDEST_BORDER = 4  # pixels; a wider one is intended
 
 
 def read_mask(
@@ -74,8 +74,8 @@ def read_mask(
 
 def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal["error", "clean"]) -> None:
     """Warns that blended edges were cleaned; raises MaskError if they may not be, or if there are too many objects."""
-    if reading.blended:
-        what = f"mask {path} has {reading.blended} blended pixels along its edges, as from antialiasing or resizing"
+    if reading.num_blended:
+        what = f"mask {path} has {reading.num_blended} blended pixels along its edges, as from antialiasing or resizing"
         if reading.kind == "ids" and antialiased == "error":
             raise MaskError(
                 f"{what}, which would count as objects",
@@ -83,7 +83,7 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
                 '(--clean-masks, antialiased="clean")',
             )
         log.warning("%s; each was assigned to the nearest plain area", what)
-    if reading.kind == "black and white" and (frame := _frame_width(reading.labels)):
+    if reading.kind == "black and white" and (frame := _border_width(reading.labels)):
         wide = "1 pixel" if frame == 1 else f"{frame} pixels"
         log.warning("mask %s has a white frame, %s wide, which is part of the object: paint it black", path, wide)
     ids = reading.ids
@@ -157,10 +157,10 @@ def _read(raw: RawMask, void: Void) -> MaskReading:
     return read_colours(raw, void) if raw.pixels.ndim == 3 else read_grey(raw, void)
 
 
-def _frame_width(bright: Int32[np.ndarray, "H W"]) -> int:
+def _border_width(bright: Int32[np.ndarray, "H W"]) -> int:
     """Returns the width in pixels of a thin bright frame around the picture; 0 if there is none, or a wider one."""
     inner = bright
-    for width in range(min(WIDEST_FRAME, (min(bright.shape) - 1) // 2) + 1):
+    for width in range(min(WIDEST_BORDER, (min(bright.shape) - 1) // 2) + 1):
         share = float(border_of(inner).mean())
         if share < 1:
             return width if share < 0.5 else 0

@@ -31,16 +31,16 @@ class MaskReading:
     Attributes:
         kind: how the objects are marked.
         labels: the object id at each pixel, 0 for the background and for void.
-        void: number of pixels that belong to no object (255 in an id map, or its colour).
-        blended: number of pixels that mix their neighbours' values; they get the nearest other label in `labels`.
+        num_void: number of pixels that belong to no object (255 in an id map, or its colour).
+        num_blended: number of pixels that mix their neighbours' values; they get the nearest other label in `labels`.
         colours: the RGB colour of each label in the file, if objects are painted or the file has a palette.
         notes: sentences that say what was guessed.
     """
 
     kind: Literal["ids", "black and white", "colours", "transparency"]
     labels: Int32[np.ndarray, "H W"]
-    void: int = 0
-    blended: int = 0
+    num_void: int = 0
+    num_blended: int = 0
     colours: Mapping[int, RGB] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

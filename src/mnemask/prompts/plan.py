@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt16
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.pictures import is_wide
+from mnemask.io.pictures import is_anamorphic
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
@@ -247,7 +247,7 @@ class PromptPlan:
     def check_sizes(self, frame: Frame) -> None:
         """Raises MaskError if a mask differs in size from the video's frames, or a click lies outside them."""
         self._size = frame.size
-        if is_wide(frame.pixel_aspect) and (self.boxes or self.clicks):
+        if is_anamorphic(frame.pixel_aspect) and (self.boxes or self.clicks):
             log.warning(
                 "the video's pixels have an aspect ratio of %s:%s: give boxes and clicks in stored pixels (%s across, "
                 "%s down), not in pixels of the screen",

@@ -227,7 +227,7 @@ class Desk:
         """Stops what is running; frames tracked so far are kept, an unfinished export is not."""
         self._looked_away.set()
         if self._job is not None:
-            self._job.end()
+            self._job.stop()
 
     def rest(self) -> None:
         """Frees the caches if no page is open: many videos may be opened in a day."""
@@ -354,7 +354,7 @@ class Desk:
         """Stops tracking, but not an export."""
         self._looked_away.set()
         if self._job is not None and self._job.kind == "track":
-            self._job.end()
+            self._job.stop()
 
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
@@ -375,12 +375,12 @@ class Desk:
         try:
             with warnings_heard() as warnings:
                 for way in ways:
-                    if job.stop():
+                    if job.stopping():
                         break
                     until: Any = to if to is not None else "end" if way == "forward" else "key"
                     try:
                         report = self.project.track(
-                            start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame
+                            start, way, to=until, objects=objects, stop=job.stopping, on_frame=on_frame
                         )
                     except NoFrameLeftError as error:  # in this direction; there may be one in the other
                         nothing = error
@@ -397,7 +397,7 @@ class Desk:
 
         def on_frame(index: int) -> None:
             job.tell({"frame": index, "done": index + 1, "total": total})
-            if job.stop():
+            if job.stopping():
                 raise _StoppedError
 
         unfinished = folder / UNFINISHED  # a partial export could be mistaken for a complete one

@@ -108,11 +108,11 @@ class Job:
         """Whether the job has not ended yet, and has not reported its end."""
         return self._thread.is_alive() and self.latest["running"]
 
-    def stop(self) -> bool:
+    def stopping(self) -> bool:
         """Returns whether the job was asked to stop."""
         return self._stop.is_set()
 
-    def end(self, timeout: float = 60.0) -> None:
+    def stop(self, timeout: float = 60.0) -> None:
         """Asks the job to stop and waits for it."""
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
