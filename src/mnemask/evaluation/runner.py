@@ -295,5 +295,5 @@ def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str | None, engine: str, state: tuple[int, int] | None) -> STCN:
-    """Returns the network; `state` (time and size of its file) makes a file that training has replaced load anew."""
+    """Returns the network; `state` (time and size of its file) makes a file that training has replaced load again."""
     return load_model(model, device=device, engine=engine)
