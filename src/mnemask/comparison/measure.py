@@ -124,7 +124,7 @@ class Truth:
             raise InputError(
                 f"object {unknown[0]} is given, but the true masks in {next(iter(self.files.values())).parent} show "
                 f"{there} (--gt)",
-                "give each object its id in the true masks, such as with --at 0:ID=MASK",
+                "give each object its id in the true masks, as in --at 0:ID=MASK",
             )
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:

@@ -302,7 +302,7 @@ def _check_masks(video: AnnotatedVideo) -> None:
         rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise InputError(
-                f"mask {path} is {columns}x{rows} and the frames of {video.name} are {width}x{height}",
+                f"mask {path} is {columns}x{rows}, but the frames of {video.name} are {width}x{height}",
                 "export it at their size, or resize it with nearest neighbour",
             )
 

@@ -120,7 +120,7 @@ def evaluate(
         if tracker.steps:
             raise InputError(
                 f"the tracker for {sequence.name} has tracked {tracker.steps} frames already",
-                "return a new one each time, as by lambda: Tracker(model)",
+                "return a new one each time, as with lambda: Tracker(model)",
             )
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
         for masks, spent in follow(tracker, only_first_masks(sequence)):
