@@ -23,7 +23,7 @@ class Farm:
     Attributes:
         gpus: number of GPUs, with one worker on each.
         compute: frames/s of a GPU, for tracking alone.
-        decode: frames/s of the cores beside a GPU; 1080p H.264 decodes at about 150 frames/s a core.
+        decode: frames/s of the cores that serve a GPU; 1080p H.264 decodes at about 150 frames/s a core.
         storage: bytes/s of the shared storage, for all workers together.
         frame_bytes: bytes of a compressed frame and its mask.
         start: seconds until a worker is ready: Python, PyTorch, CUDA.

@@ -1,4 +1,4 @@
-"""Measures the quality and speed of masks from simulated clicks and boxes, beside GrabCut; prints Markdown tables.
+"""Measures the quality and speed of masks from simulated clicks and boxes, and of GrabCut; prints Markdown tables.
 
     python benchmarks/clicks.py DATA [--set photographs|choosing|davis] [--limit N] [--head FILE] [--sheet FILE.png]
     python benchmarks/clicks.py DATA --speed

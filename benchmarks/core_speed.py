@@ -1,4 +1,4 @@
-"""Measures the time of each part of a frame for one and more objects, beside the plain path; prints Markdown.
+"""Measures the time of each part of a frame for one and more objects, and of the plain path; prints Markdown.
 
     python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
 

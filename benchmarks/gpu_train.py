@@ -251,7 +251,7 @@ def main() -> None:
     two.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     two.add_argument("--weights", default="compact", help="to start from without --branch")
     two.add_argument("--branch", type=Path)
-    two.add_argument("--seed", type=int, default=1000, help="use another for each session, or it sees the same clips")
+    two.add_argument("--seed", type=int, default=1000, help="use another for each run, or it sees the same clips")
     three = actions.add_parser("join")
     three.add_argument("parts", type=Path, nargs="+")
     three.add_argument("target", type=Path)

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
     args = parser.parse_args()
     if args.out.exists():
-        parser.error(f"{args.out} is there already; name a new folder")
+        parser.error(f"{args.out} exists already; give a new folder")
     for name, video in clips(args.davis):
         write(args.out / name, video)
         print(name, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each 
 start-up  `compact`: from the start of a new process to its first mask
 memory    `compact`, one object: a frame with a full bank of N frames, `lfu-pinned`
 objects   `compact`: a frame with 1 to 5 objects, `lfu-pinned` at two frames
-plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (plain.py)
+plain     `stcn` with random weights, 1 and 3 objects, compared with the plain path (plain.py)
 versions  the whole command `mnemask segment`, start-up included, of this source and of an earlier one (--before)
 
 The time of a frame is a fifth of a cycle of five frames, one of which is written to memory. Times are medians of
@@ -107,7 +107,7 @@ def memory(args: argparse.Namespace, size: tuple[int, int]) -> None:
     for count, timing in times.items():
         more = "" if count == BANKS[0] else f"{1000 * (timing.median - base) / CYCLE / (count - BANKS[0]):.2f}"
         rows.append((count, timing.per(CYCLE).milliseconds, more))
-    show("Frames remembered, `compact`, one object", ("N", "ms a frame", "ms for each frame more than 2"), rows)
+    show("Frames in memory, `compact`, one object", ("N", "ms a frame", "ms for each frame more than 2"), rows)
 
 
 def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:

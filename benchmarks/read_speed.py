@@ -1,4 +1,4 @@
-"""Measures time and buffers of a memory read, beside the dense product of the original; prints Markdown.
+"""Measures time and buffers of a memory read, and of the original's dense product; prints Markdown.
 
     python benchmarks/read_speed.py [--frames 2 20 100] [--objects 1] [--value-channels 512] [--threads 2] [--rounds 7]
 

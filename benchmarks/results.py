@@ -159,7 +159,7 @@ def run_step(place: Place, step: Step) -> Path | None:
     with (folder / "output.part").open("w", encoding="utf-8") as output:
         code = subprocess.run(command, stdout=output, cwd=place.root, env=environment, check=False).returncode
     if code:
-        print(f"{step.name}: exit code {code}; run this command again to go on", file=sys.stderr)
+        print(f"{step.name}: exit code {code}; run this command again to continue", file=sys.stderr)
         return None
     (folder / "output.part").replace(folder / "output.md")
     (folder / "done").touch()

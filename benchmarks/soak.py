@@ -66,7 +66,7 @@ class Stream:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, float]]:
-    """Returns all rows, of this session and earlier ones."""
+    """Returns all rows, of this run and earlier ones."""
     bank, log = args.folder / "tracker.bank", args.folder / "rows.jsonl"
     args.folder.mkdir(parents=True, exist_ok=True)
     model = mm.load_model(args.model, device="cpu")
@@ -118,7 +118,7 @@ def read_rows(log: Path) -> list[dict[str, float]]:
 
 
 def settled(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Returns the rows without the first of each session, in which caches and allocators warm up."""
+    """Returns the rows without the first of each run, in which caches and allocators warm up."""
     firsts = {}
     for row in rows:
         firsts.setdefault(row["sitting"], row["frame"])
@@ -126,7 +126,7 @@ def settled(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def slope(rows: list[dict[str, float]], name: str) -> float:
-    """Returns the change per 10,000 frames as a share of the level: the slope of a line that all sessions share.
+    """Returns the change per 10,000 frames as a share of the level: the slope of a line that all runs share.
 
     The number of tracked objects is part of the fit, because frames with more objects take longer.
     """
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap-mib", type=int, default=3072, help="address space that the system allows (RLIMIT_AS)")
     parser.add_argument("--folder", type=Path, default=Path("soak"), help="folder for the saved tracker and the rows")
-    parser.add_argument("--stop-after", type=int, default=10**9, metavar="FRAMES", help="end this session early")
+    parser.add_argument("--stop-after", type=int, default=10**9, metavar="FRAMES", help="end this run early")
     parser.add_argument("--report", action="store_true", help="print the tables of the rows so far")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -80,7 +80,7 @@ def main() -> None:
             resume=True,
         )
         if not training.finished:
-            raise SystemExit("stopped; call again to go on")
+            raise SystemExit("stopped; run this command again to continue")
         log = (training.out / "log.jsonl").read_text().splitlines()
         last = [json.loads(line)["iou"] for line in log[-20:]]
         model = mm.load_model(training.out / "model.safetensors")

@@ -148,7 +148,7 @@ def batch(
 
     `mnemask batch clips.csv -o out --size 360 --overlay  # sets defaults for all lines`
 
-    `mnemask batch clips/ -o out  # takes each video in a folder with the mask beside it (street.mp4, street.png)`
+    `mnemask batch clips/ -o out  # takes each video in a folder with the mask next to it (street.mp4, street.png)`
 
     `mnemask batch clips.jsonl -o s3://bucket/run --ray auto  # runs on a Ray cluster, with results on shared storage`
 

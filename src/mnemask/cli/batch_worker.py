@@ -146,7 +146,7 @@ def open_worker(options: Mapping[str, Any]) -> Work:
 
 
 def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Returns the options with files on remote storage replaced by local copies, each in a folder of its own."""
+    """Returns the options with files on remote storage replaced by local copies, each in its own folder."""
     paths = {VIDEO, "at", *(column.name for column in columns() if column.is_path)}
     folders = (scratch / str(number) for number in count())
 
@@ -211,7 +211,7 @@ def _moments(folder: Path, video: str) -> list[dict[str, Any]]:
 
 
 class _Teller:
-    """Called after each frame; reports the clip's progress every `_ADVANCE_SECONDS`.
+    """Called after each frame; reports the clip's progress, at most every `_ADVANCE_SECONDS`.
 
     Attributes:
         frames: the number of frames tracked.
@@ -283,7 +283,7 @@ def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
-    """Calls `segment` and returns its exit code, 0 if the clip is complete; raises MnemaskError for invalid options."""
+    """Calls `segment` and returns its exit code, 0 if the clip is complete; raises MnemaskError if it fails."""
     *given, end, video = arguments(options)
     try:
         code = clip_command().main([*given, mode, f"--out={folder}", end, video], "segment", standalone_mode=False)

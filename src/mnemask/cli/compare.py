@@ -64,7 +64,7 @@ def compare(
     `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look  # scores them by J and F`
 
     Without --gt, each policy also tracks back from its last mask, to see whether it finds the masks you gave.
-    To resume, run the same command again; with more policies, it adds these.
+    To resume, run the same command again; with more policies, it adds them.
     """
     from mnemask.comparison import compare_video
     from mnemask.evaluation.runner import TrackerFactory

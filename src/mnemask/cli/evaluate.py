@@ -152,7 +152,7 @@ def evaluate(
     `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20
     -o long  # shows drift over 3,561 frames`
 
-    Each result is saved in OUT/masks and OUT/results at once; OUT/tables has CSV, JSON, Markdown and LaTeX.
+    Each result is saved in OUT/masks and OUT/results when it is complete; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
@@ -249,7 +249,7 @@ def significance(
     ] = None,
     measure: Annotated[str, typer.Option(help="J&F, J or F.")] = "J&F",
     power: Annotated[
-        float, typer.Option(metavar="POINTS", help="Report how many sequences are needed to show this difference.")
+        float, typer.Option(metavar="POINTS", help="Report how many sequences a difference of this many points needs.")
     ] = 1.0,
     level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     per_sequence: Annotated[bool, typer.Option("--per-sequence", help="Print a row per sequence instead.")] = False,

@@ -80,12 +80,12 @@ def export(
         return
     if to is None and masks is not None:
         raise mm.InputError(
-            "--to is missing: the tool or format to write", f"add it, such as: mnemask export {masks} --to coco"
+            "--to is missing: the tool or format to write", f"add it, as in: mnemask export {masks} --to coco"
         )
     if masks is None or to is None:
         raise mm.InputError(
             "there is nothing to export",
-            "give a folder of masks and --to FORMAT, such as: mnemask export out --to coco; or --onnx FOLDER",
+            "give a folder of masks and --to FORMAT, as in: mnemask export out --to coco; or --onnx FOLDER",
         )
     from mnemask.export import export_masks
     from mnemask.io.storage import fetched, is_address

@@ -138,8 +138,8 @@ _AT = Annotated[
         "--at",
         metavar="FRAME[:ID]=MASK",
         help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask marks all "
-        "objects, or the one with this ID, as gone. Frames count from 0; ID is for a file with a single object, which "
-        "is 1 without it if black and white. Repeatable.",
+        "objects, or the one with this ID, as gone. Frames count from 0; ID is for a file with a single object; "
+        "without it, the object of a black and white mask is 1. Repeatable.",
     ),
 ]
 _REMOVE = Annotated[
@@ -210,8 +210,8 @@ class PromptOptions:
         Args:
             video: the video of the prompts.
             growing: whether the video is still being written and will have more frames.
-            begins_later: whether reading begins after the video's first frame.
             known: the ids of objects that are tracked before the first frame.
+            begins_later: whether reading begins after the video's first frame.
         """
         from mnemask.prompts import PromptPlan, parse_void
 

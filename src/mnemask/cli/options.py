@@ -117,7 +117,7 @@ DatasetOption = Annotated[
     ),
 ]
 SubsetOption = Annotated[
-    str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val, valid]")
+    str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val or valid]")
 ]
 SequenceOption = Annotated[list[str] | None, typer.Option(help="Run only this sequence. Repeatable.")]
 PingPongOption = Annotated[
@@ -372,7 +372,7 @@ class VideoReading:
             plan.check_sizes(frame)
 
     def refuse_beyond(self, plan: PromptPlan) -> None:
-        """Raises InputError if masks are given for frames from --stop on; a --stop in time cannot be checked yet."""
+        """Raises InputError if masks are given for frames from --stop on; not checked if --stop is a time."""
         from mnemask.io.reader import Position
 
         end = None if self.stop is None else Position.of(self.stop).frame

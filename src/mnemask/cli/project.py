@@ -201,7 +201,7 @@ def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -
         if state is not None and state.is_accepted(mark.frame):
             raise mm.InputError(
                 f"--at marks frame {mark.frame}, which was accepted and so cannot be changed",
-                "leave it out, or undo the acceptance in the studio first",
+                "leave it out, or unaccept it in the studio first",
             )
         masks = mm.read_mask(mark.path, pictures.size)
         if mark.object_id is not None and len(masks) > 1:

@@ -142,7 +142,7 @@ def segment(
     `mnemask segment street.mp4 --mask first.png
     -o out --resume  # resumes after a crash or Ctrl-C, with the same masks`
 
-    If something is wrong with a file, `mnemask doctor FILE` finds out what.
+    If something is wrong with a file, `mnemask doctor FILE` says what, and how to fix it.
     """
     import torch
 

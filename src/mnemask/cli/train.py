@@ -102,7 +102,7 @@ def train(
     clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames per clip. [default: the recipe's]")] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(help="Capacity of a clip's memory in frames, below --clip-frames; other frames are evicted."),
+        typer.Option(help="Capacity of a clip's memory in frames, below --clip-frames; the rest is evicted."),
     ] = None,
     regularizer: Annotated[
         str | None,
@@ -273,7 +273,9 @@ def train_clicks(
             "since it adapts in fewer steps than a new one. [default: random weights]"
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. [default: 2000; --weights: 800]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps. [default: 2000; with --weights, 800]")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     resume: Resume = False,
     accelerator: Accelerator = "auto",

@@ -66,7 +66,10 @@ def line_chart(key: str, title: str, hint: str, lines: Sequence[Line], write: Ca
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the ends of an axis: a little beyond the values, but within 0 and 1 if the values are."""
+    """Returns the ends of an axis, a little beyond the values.
+
+    They are not below 0 if no value is, nor above 1 if all values are from 0 to 1.
+    """
     low, high = min(values, default=0.0), max(values, default=1.0)
     pad = 0.08 * (high - low) or 0.05 * (abs(high) or 1.0)
     start = max(low - pad, 0.0) if low >= 0 else low - pad

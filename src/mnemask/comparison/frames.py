@@ -119,7 +119,9 @@ class FrameStore:
             size = frame.size
             on_frame()
         if len(names) < 2:
-            raise InputError(f"a video of {len(names)} frame has nothing to compare", "give one with 2 or more frames")
+            raise InputError(
+                f"there is nothing to compare in a video of {len(names)} frame", "give one with 2 or more frames"
+            )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"two frames would be written as {twice}.png", "rename one of them")

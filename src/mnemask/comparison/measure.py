@@ -83,7 +83,9 @@ class Truth:
             MaskError: a mask has soft edges.
         """
         if not folder.exists():
-            raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
+            raise InputError(
+                f"there is no folder {folder} of true masks", "give one with PNGs named like the frames (--gt)"
+            )
         found = labels_by_name(only_annotated(label_paths(folder)), list(clip.names), range(len(clip.names)))
         by_name = {safe_name(name): path for name, path in found.items()}
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
@@ -91,7 +93,7 @@ class Truth:
             log.warning("%d true masks in %s match no frame of this video, first %s", len(others), folder, others[0])
         if len(files) < 3:
             raise InputError(
-                f"{folder} has true masks of {len(files)} frames of this video, for which their names would be "
+                f"{folder} has true masks of only {len(files)} of this video's frames; their names must be among "
                 f"{clip.names[0]}.png to {clip.names[-1]}.png",
                 "give 3 or more with such names, since the first and the last are not scored",
             )
@@ -122,7 +124,7 @@ class Truth:
             raise InputError(
                 f"object {unknown[0]} is given, but the true masks in {next(iter(self.files.values())).parent} show "
                 f"{there} (--gt)",
-                "give each object its id in the true masks, such as with --at 0:ID=MASK",
+                "give each object its id in the true masks, as in --at 0:ID=MASK",
             )
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:

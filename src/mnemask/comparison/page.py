@@ -77,7 +77,7 @@ def _security(script: str) -> str:
 
 
 def shown_frames(num_frames: int, extra_frames: Iterable[int]) -> list[int]:
-    """Returns the frames to show: these and evenly spaced ones with the first and last, MOST_SHOWN at most."""
+    """Returns the frames to show: these and evenly spaced ones, with the first and the last; MOST_SHOWN at most."""
     extra = set(extra_frames)
     evenly = np.linspace(0, num_frames - 1, min(num_frames, max(MOST_SHOWN - len(extra), 2)))
     return sorted({*evenly.round().astype(int).tolist(), *extra})
@@ -170,7 +170,13 @@ def _table(comparison: Comparison) -> str:
             f"{''.join(cells)}<td>{escape(str(row['budget']))}</td><td>{pace}</td>"
             f'<td><a href="policies/{folder}/overlay.mp4">whole video</a></td></tr>'
         )
-    heads = ["policy", *("most MiB" if name == "most bytes" else name for name in columns), "budget", "writes each", ""]
+    heads = [
+        "policy",
+        *("most MiB" if name == "most bytes" else name for name in columns),
+        "budget",
+        "write interval",
+        "",
+    ]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 

@@ -53,8 +53,8 @@ class PolicyRun:
         threads: the number of threads used.
         edges: the edges of a frame's cells, see `cell_edges`.
         looks: recorded states of the memory, see `look_into`.
-        own_policy: class and parameters of a policy that is not built in by this name; for the user's own code also a
-            digest of its source.
+        own_policy: class and parameters of a policy without a built-in name; for the user's own code also a digest of
+            its source.
     """
 
     policy: str

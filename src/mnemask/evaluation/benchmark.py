@@ -43,7 +43,9 @@ def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
     if times < 1:
         raise InputError(f"{video.name} cannot be played forwards and backwards {times} times", "give 1 or more")
     if len(video.frames) < 2:
-        raise InputError(f"{video.name} has {len(video.frames)} frame, so it cannot be played back", "give two or more")
+        raise InputError(
+            f"{video.name} has {len(video.frames)} frame, so it cannot be played backwards", "give two or more"
+        )
     length = 2 * times * (len(video.frames) - 1) + 1
     return replace(
         video,
@@ -232,7 +234,7 @@ class Benchmark:
     ) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:
             raise InputError(
-                f"{video.name} has masks of {len(video.masks)} frames, and scoring needs three or more, since "
+                f"{video.name} has masks of only {len(video.masks)} of its frames; scoring needs three or more, since "
                 "neither the first nor the last is scored",
                 "add masks, or name the other videos (--sequence)",
             )
@@ -300,7 +302,7 @@ def _check_masks(video: AnnotatedVideo) -> None:
         rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise InputError(
-                f"mask {path} is {columns}x{rows} and the frames of {video.name} are {width}x{height}",
+                f"mask {path} is {columns}x{rows}, but the frames of {video.name} are {width}x{height}",
                 "export it at their size, or resize it with nearest neighbour",
             )
 

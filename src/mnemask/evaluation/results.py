@@ -44,8 +44,8 @@ class Result:
         most_bytes: the highest number of bytes in the bank.
         threads: the number of threads used.
         groups: "seen" or "unseen" in training, by object id.
-        own_policy: class and parameters of a policy that is not built in by this name, such as lfu(write_every=2); for
-            the user's own code also a digest of its source.
+        own_policy: class and parameters of a policy without a built-in name, such as lfu(write_every=2); for the user's
+            own code also a digest of its source.
         made_of: digest of the video and its masks, see `digest_of`; empty in results of versions without one.
     """
 
@@ -268,8 +268,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def digest_of(sequence: BenchmarkSequence) -> str:
     """Returns a digest of a sequence: of its frames' names, sizes and samples, its masks' content, and its task.
 
-    With it, a result is not reused after the frames or masks have changed, or after other frames are given or required,
-    as by YouTube-VOS's meta.json.
+    With it, a result is not reused after the frames or masks have changed, or the choice of those that are given or
+    required, which YouTube-VOS's meta.json defines.
 
     Raises:
         InputError: a file is missing or cannot be read.

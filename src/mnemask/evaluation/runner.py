@@ -120,7 +120,7 @@ def evaluate(
         if tracker.steps:
             raise InputError(
                 f"the tracker for {sequence.name} has tracked {tracker.steps} frames already",
-                "return a new one each time, as by lambda: Tracker(model)",
+                "return a new one each time, as with lambda: Tracker(model)",
             )
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
         for masks, spent in follow(tracker, only_first_masks(sequence)):
@@ -295,5 +295,5 @@ def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
 
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str | None, engine: str, state: tuple[int, int] | None) -> STCN:
-    """Returns the network; `state` (time and size of its file) makes a file that training has replaced load anew."""
+    """Returns the network; `state` (time and size of its file) makes a file that training has replaced load again."""
     return load_model(model, device=device, engine=engine)

@@ -39,8 +39,8 @@ def sequence_rows(results: Sequence[Result]) -> list[Row]:
 def overall_rows(results: Sequence[Result]) -> list[Row]:
     """Returns a row for each policy: scores are means over objects, with the 95 % bootstrap interval of J&F.
 
-    If there are several policies, `gain` is the difference of J&F to the first one, paired by sequence, with its
-    interval, and `p` its p-value, corrected for the number of policies (`mnemask.metrics.significance`).
+    If there are several policies, `gain` is J&F minus that of the first one, paired by sequence, with its interval, and
+    `p` its p-value, corrected for the number of policies (`mnemask.metrics.significance`).
 
     If objects are marked as of seen or unseen categories, J and F of both groups and the mean of these four are added,
     as in YouTube-VOS.
@@ -235,4 +235,6 @@ def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: s
                         archive.write(path, str(Path(top, name, path.name).as_posix()))
             Written(target.parent).publish(partial, target)
     except OSError as error:
-        raise OutputError(f"cannot write {str(target)!r} ({error.strerror})", "make room there") from error
+        raise OutputError(
+            f"cannot write {str(target)!r} ({error.strerror})", "make room or give another place"
+        ) from error

@@ -1,4 +1,4 @@
-"""The thesis's tables and figures, and ablations that it does not have, on any benchmark."""
+"""The thesis's tables and figures, and further ablations, on any benchmark."""
 
 from mnemask.experiments.catalogue import EXPERIMENTS
 from mnemask.experiments.plan import Experiment, Run

@@ -1,4 +1,4 @@
-"""The experiments by name: those of the thesis, and ablations that it does not have."""
+"""The experiments by name: those of the thesis, and further ablations."""
 
 from dataclasses import replace
 

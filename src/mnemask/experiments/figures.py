@@ -101,7 +101,9 @@ def save(drawn: "Figure", path: Path) -> Path:
             drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
             Written(path.parent).publish(partial, path)
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror})", "make room there") from error
+        raise OutputError(
+            f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
+        ) from error
     return path
 
 
@@ -321,7 +323,7 @@ def in_common(masks: Sequence[Labels]) -> float:
 
 
 def _overlap(mask: Labels, truth: Labels) -> float:
-    """Returns the mean J over the objects of the true mask; if it has none, 1 or 0 by whether object 1 is absent."""
+    """Returns the mean J over the objects of the true mask; if it has none, 1 without object 1, else 0."""
     void = truth == VOID
     ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)]
     if not ids:

@@ -69,7 +69,7 @@ def _measured(study: Study, outcome: Outcome) -> Row:
 
 
 def gain(results: tuple[Result, ...], baseline: tuple[Result, ...]) -> Row:
-    """Returns the difference of J&F to another run, with its 95 % interval and its p-value.
+    """Returns J&F minus that of another run, with the 95 % interval of this difference and its p-value.
 
     The runs are paired by sequence, so that differences in difficulty between sequences do not matter.
     """

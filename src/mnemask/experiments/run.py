@@ -3,7 +3,7 @@
 ::
 
     OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
-    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot run with that budget; not built in: POLICY_DIGEST.txt
+    OUT/runs/SETTINGS/impossible/POLICY.txt   why it cannot run with that budget (POLICY_DIGEST.txt if not built in)
     OUT/NAME/…              the tables and figures of an experiment, made from these
 """
 
