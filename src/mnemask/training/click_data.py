@@ -36,7 +36,7 @@ class ClickPicture:
     Attributes:
         image, mask: the files.
         set_name: name of the set.
-        video: whether the picture is a frame of a video. In masks of video, and beside ids, 255 is void.
+        video: whether the picture is a frame of a video. In masks of video, and in others with ids, 255 is void.
     """
 
     image: Path

@@ -227,7 +227,7 @@ def compact(steps: int = 5_000) -> Recipe:
 def real_video(steps: int = 1_000_000) -> Recipe:
     """Returns the recipe that continues on real video from weights trained on photographs: an open-ended trunk.
 
-    The learning rate is constant; `decayed` turns a state of the trunk into weights to use, and the trunk continues
+    The learning rate is constant; `decayed` turns a state of the trunk into usable weights, and the trunk continues
     from that state without the decay. More than half of the clips are real video, most of them with objects pasted in.
     Figures: benchmarks/results/training.md.
     """

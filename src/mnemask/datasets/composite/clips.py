@@ -1,4 +1,4 @@
-"""Training clips with exact masks: composed of photographs and cut-outs, or taken from real video."""
+"""Training clips: composed of photographs and cut-outs, with exact masks, or taken from real video."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
