@@ -40,7 +40,7 @@ def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
 
     Args:
         device: the device of the keys.
-        max_bytes: the limit for the whole memory; a GPU tile takes at most a sixteenth of it, or 8 MiB. None for no limit.
+        max_bytes: the limit for the whole memory; a GPU tile takes at most a sixteenth, or 8 MiB. None for no limit.
     """
     if device.type != "cuda":
         return AFFINITY_BYTES

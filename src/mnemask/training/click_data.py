@@ -143,7 +143,7 @@ def list_pictures(root: Path) -> list[ClickPicture]:
             found += [ClickPicture(image, mask, set_name, video=True) for image, mask in frames if mask.is_file()]
     if not found:
         raise InputError(
-            f"no pictures to click on in {root}",
+            f"there are no pictures to click on in {root}",
             "expected static/NAME/images/*.jpg with static/NAME/masks/*.png, or video_train/SET/NAME/frames with "
             "masks next to it",
         )

@@ -99,7 +99,7 @@ class MemoryInUse:
         if wrong := [each for each in self.capacities if not 1 <= each < inf]:
             raise InputError(f"a capacity of {wrong[0]} frames cannot be used", "give a capacity of 1 or more")
         if self.bounded and not (self.capacities and self.policies):
-            raise InputError("a bounded memory without capacities or policies", "give at least one of each")
+            raise InputError("a bounded memory has no capacities or no policies", "give at least one of each")
 
     def within(self, capacity: float) -> "MemoryInUse":
         """Returns the memory that always has this budget, with the annotated frame pinned."""

@@ -201,7 +201,7 @@ def _sequences(root: Path) -> list[ForegroundSequence]:
             )
     if not sequences:
         raise InputError(
-            f"no video in {root}",
+            f"there is no video in {root}",
             f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png next to them",
         )
     return sequences

@@ -99,7 +99,7 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
     if pinned > count:
         raise BudgetError(
             f"{pinned} tokens of annotated frames may not be evicted, but there is room for {count}",
-            "give a larger budget or a policy that does not pin them, such as lfu",
+            "give a larger budget, or a policy that does not pin them, such as lfu",
         )
     # Tokens are in the order of writing and position, which a stable sort keeps among equal scores. Pinned ones come
     # last. Masks would give the same result, but counting them makes the host wait for a GPU.
@@ -114,7 +114,7 @@ def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
     if needed > budget:
         raise BudgetError(
             f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}",
-            "give a larger budget, or a policy that may evict them, such as lfu",
+            "give a larger budget, or a policy that does not pin them, such as lfu",
         )
     return budget - needed
 
