@@ -69,7 +69,7 @@ def busy(tiny_model, monkeypatch):
 )
 def test_a_second_thread_is_refused_and_the_first_one_is_not_disturbed(busy, use, tiny_model):
     tracker, go, result = busy
-    with refusal(InputError, "another thread", "tracker of its own"):
+    with refusal(InputError, "another thread", "its own tracker"):
         use(tracker)
     go.set()
     masks = result.result(60)

@@ -211,7 +211,7 @@ def test_a_tracker_joins_once_and_with_the_network_of_the_others(make, tiny_mode
     with refusal(InputError, "already"):
         batch.add(tracker)
     other = STCN(tiny_model.config).eval().requires_grad_(False)
-    with refusal(InputError, "another"):
+    with refusal(InputError, "different network"):
         batch.add(mm.Tracker(other))
     with refusal(InputError, "batch"):
         batch.remove(make())

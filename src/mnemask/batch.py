@@ -61,7 +61,8 @@ class TrackerBatch:
             )
         if self._trackers and tracker.model is not self._trackers[0].model:
             raise InputError(
-                "this tracker has another network than the batch", "load one model and share it among all trackers"
+                "this tracker has a different network from that of the batch",
+                "load one model and share it among all trackers",
             )
         self._trackers.append(tracker)
 

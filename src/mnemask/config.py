@@ -33,7 +33,7 @@ class TrackerConfig:
 
     Args:
         policy: the memory policy: a `Policy`, or its name in `POLICIES`.
-        budget: how much is kept in memory; None for the policy's default (as many tokens as 2 frames have, for most).
+        budget: how much is kept in memory; None for the policy's default (the tokens of 2 frames, for most).
         write_every: the write interval in frames, 1 or more; None for the policy's default (5 for most). If it is
             given, the interval is fixed: `write_on_growth` is then 0 unless it is given too.
         write_on_growth: writes a frame before the interval is over, but no sooner than 2 frames after the last write,
@@ -162,7 +162,7 @@ class TrackerConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], policy: Policy | None = None) -> "TrackerConfig":
-        """Returns the config that `to_dict` has converted to these values.
+        """Returns the config that these values, from `to_dict`, describe.
 
         Args:
             values: the result of `to_dict`, which may have been saved as JSON.
@@ -226,7 +226,7 @@ def views_of(tta: str, short_side: int | None = 480) -> tuple[View, ...]:
     Args:
         tta: "flip" (mirrored), "scales" (0.8 and 1.25 times the size) and factors from 0.5 to 2, separated by commas;
             "flip" adds a mirrored view of every size. "" for none.
-        short_side: the short side at which frames are processed; with None, their own size, there are no other sizes.
+        short_side: the short side at which frames are processed; None, for their own size, allows no other sizes.
 
     Raises:
         InputError: if a view is unknown, or another size is given without a `short_side`.

@@ -10,7 +10,7 @@
     │   ├── PolicyError               a custom memory policy that fails or breaks its contract
     │   ├── CheckpointError           weights or a saved memory bank: foreign, damaged or hostile
     │   └── OutputError               a place that cannot be written to
-    ├── BudgetError (ValueError)      a memory budget that is invalid or too small
+    ├── BudgetError (ValueError)      a memory budget that is invalid or too small, or a device out of memory
     └── MissingExtraError (ImportError)  an optional dependency that is not installed
 
 Each message is one sentence that names the value, what was expected and a remedy. The command line prints it and exits
@@ -77,7 +77,7 @@ class OutputError(InputError):
 
 
 class BudgetError(MnemaskError, ValueError):
-    """A memory budget is invalid, or too small for what must be kept."""
+    """A memory budget is invalid or too small for what must be kept, or a device runs out of memory."""
 
 
 class MissingExtraError(MnemaskError, ImportError):
@@ -97,7 +97,7 @@ def missing_extra(need: str, extra: str) -> MissingExtraError:
 def install_command(extra: str) -> str:
     """Returns the command that installs an extra from the source of this installation, if that is still known.
 
-    The package is on no index, so that its name alone does not suffice.
+    The package is not on a package index, so its name alone is not enough.
     """
     import json
     from importlib.metadata import PackageNotFoundError, distribution

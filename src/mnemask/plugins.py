@@ -100,7 +100,7 @@ class Registry(Generic[T]):
         kind: the name of the kind, such as "policy".
         group: the entry-point group in which installed packages declare more of them.
         known: those that are built in or registered.
-        accepted: a function of a custom plugin and its label that returns it, or raises InputError if it is not valid.
+        accepted: a function that takes a custom plugin and its label, and returns the plugin or raises InputError.
     """
 
     kind: str
@@ -114,7 +114,7 @@ class Registry(Generic[T]):
 
         Args:
             text: a text in the grammar of this module.
-            own_code: whether code that it names may be imported, because the user who runs the program wrote it.
+            own_code: whether code that it names may be imported, because the user who runs the program wrote the text.
 
         Raises:
             InputError: if nothing has that name, its arguments do not fit, or it cannot be imported or used.
@@ -209,7 +209,7 @@ class Registry(Generic[T]):
 
 
 def label_of(call: Call) -> str:
-    """Returns the name of a call for tables and folders, in which a file is shortened to its module."""
+    """Returns the name of a call for tables and folders, with FILE.py shortened to the name of its module."""
     where, colon, name = call.target.rpartition(":")
     short = f"{Path(where).stem}:{name}" if where.endswith(".py") else f"{where}{colon}{name}"
     return str(replace(call, target=short))

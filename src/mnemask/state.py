@@ -39,7 +39,7 @@ class TrackerState:
         size: height and width of the frames, None before the first.
         frozen: whether the memory is read-only.
         counts: the counters of the memory bank, by the names in `COUNTS`.
-        tokens: the tokens in memory, None before the first write.
+        tokens: the tokens in memory, None before the first write or without objects.
         written_area: each object's largest area in any written frame, in cells; None unless writes depend on it.
         others: the states of the other views' trackers (`TrackerConfig.tta`).
     """
@@ -221,7 +221,7 @@ def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _count(value: object, least: int = 0) -> int:
-    """Returns a whole number from `least` to below 2⁵³; raises ValueError for anything else."""
+    """Returns a whole number that is at least `least` and below 2⁵³; raises ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
         raise ValueError(f"{value!r} is not a whole number of at least {least}"[:120])
     return value

@@ -134,7 +134,7 @@ class Step:
         return soft_aggregate(self._merge(alone) if self.given else alone)
 
     def is_due(self, probs: Float[Tensor, "K1 Hp Wp"]) -> bool:
-        """Returns whether the frame is to be written to memory: if masks were given, or by `write_is_due`."""
+        """Returns whether to write the frame to memory, unless frozen: if masks were given, or by `write_is_due`."""
         tracker = self.tracker
         if tracker.memory.frozen or not (self.given or len(tracker.objects)):
             return False
@@ -165,7 +165,7 @@ class Step:
         return preprocess.working_size(self.frame.size, self.tracker.short_side)
 
     def _merge(self, probs: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, "K2 Hp Wp"]:
-        """Returns the probabilities with the given masks inserted; all other objects are 0 there."""
+        """Returns the probabilities with the given masks inserted; other objects are suppressed there."""
         objects = self.tracker.objects
         for object_id in self.given:
             if object_id not in objects:

@@ -56,7 +56,7 @@ class Turn:
         if not self._lock.acquire(blocking=False):
             raise InputError(
                 "this tracker is in use by another thread, and a video's frames must be processed in order",
-                "give each thread a tracker of its own (they may share the model), or let the threads take turns",
+                "give each thread its own tracker (they may share the model), or let the threads take turns",
             )
 
     def __exit__(self, *_: object) -> None:
@@ -253,8 +253,9 @@ class Tracker:
     def explain(self, y: int, x: int) -> Explanation:
         """Returns the tokens that a pixel of the last frame was read from, as they were when it was read.
 
-        For this, the tracker keeps the tokens that each cell chose, and their weights, until the next step: 20 × 12
-        bytes per cell, no frame and no mask. For a pixel whose mask was given, this is what memory would have returned.
+        For this, the tracker keeps the places and weights of the tokens that each cell chose until the next step: 20 ×
+        12 bytes per cell, no frame and no mask. For a pixel whose mask was given, this is what memory would have
+        returned.
 
         Args:
             y: row, from 0 at the top.
@@ -455,7 +456,9 @@ def track(
     """
     frames_given(prompts)
     if not isinstance(video, str | Path) and not hasattr(video, "__iter__") and not hasattr(video, "__getitem__"):
-        raise InputError(f"the video is a {type(video).__name__}", "give a path, a VideoReader or several frames")
+        raise InputError(
+            f"the video is a {type(video).__name__}", "give a path, a VideoReader or an iterable of frames"
+        )
     return _masks_of(video, Tracker(model, config), prompts)
 
 

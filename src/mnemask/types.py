@@ -74,7 +74,9 @@ class ObjectInfo:
 def check_name(text: object) -> str:
     """Returns the name, or raises InputError unless it is a string of at most 80 printable characters."""
     if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
-        raise InputError(f"name {str(text)[:40]!r} is not at most {MAX_NAME} printable characters", "shorten it")
+        raise InputError(
+            f"name {str(text)[:40]!r} is not a text of at most {MAX_NAME} printable characters", "choose another"
+        )
     return text
 
 
@@ -182,7 +184,7 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         raise FrameError(
             f"{what} is a {type(picture).__name__}",
             "expected a Frame, a tensor or an array"
-            + (': convert a Pillow image by np.asarray(x.convert("RGB"))' if hasattr(picture, "convert") else ""),
+            + (': convert a Pillow image with np.asarray(x.convert("RGB"))' if hasattr(picture, "convert") else ""),
         )
     _refuse_without_numbers(picture, what, FrameError)
     is_array = isinstance(picture, np.ndarray)
@@ -193,11 +195,11 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         remedy = _conversion(tuple(picture.shape), is_array) if not fits else ""
         if not remedy and "float" in str(picture.dtype):
             if 0 not in picture.shape and float(picture.max()) > 1:
-                remedy = "convert values from 0 to 255 by x.round() as uint8"
+                remedy = "convert values from 0 to 255 with x.round() as uint8"
             else:
-                remedy = "convert values from 0 to 1 by (255 * x).round() as uint8"
+                remedy = "convert values from 0 to 1 with (255 * x).round() as uint8"
         elif not remedy and "int" in str(picture.dtype):
-            remedy = "convert values from 0 to 255 by x as uint8, those from 0 to 65535 by (x // 257) as uint8"
+            remedy = "convert values from 0 to 255 with x as uint8, those from 0 to 65535 with (x // 257) as uint8"
         raise FrameError(
             f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}",
             f"expected uint8 RGB of shape {layout}" + (remedy and f": {remedy}"),
@@ -324,7 +326,7 @@ class Objects:
         if len(self._ids) == MAX_OBJECTS:
             raise ObjectIdError(
                 f"object id {object_id} would be the {MAX_OBJECTS + 1}th object",
-                f"remove others first, as {MAX_OBJECTS} can be tracked at once, or track it in a separate run",
+                f"remove others first (at most {MAX_OBJECTS} can be tracked at once), or track it in a separate run",
             )
         self._ids.append(check_object_id(object_id))
 

@@ -83,7 +83,7 @@ def test_segment_leaves_a_trace_and_the_same_masks(files, tmp_path):
     assert sum(len(record.evicted) for record in records) > 0
     code, output = mnemask("segment", *tracking(files), *trace, "-o", tmp_path / "again")
     assert code == 2
-    assert "exists already" in output
+    assert "already exists" in output
 
 
 def test_the_given_mask_among_the_frames_is_no_frame(files, tmp_path):

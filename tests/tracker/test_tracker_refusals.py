@@ -22,7 +22,7 @@ def bad_calls(frames, masks):
     return [
         ("another size", frames[3][:, :48], None, FrameError, r"96×48 pixels.*96×64 pixels"),
         ("float pixels", picture.float() / 255, None, FrameError, r"float32.*uint8.*255 \*"),
-        ("float bytes", picture.float(), None, FrameError, r"float32.*uint8.*0 to 255 by x\.round"),
+        ("float bytes", picture.float(), None, FrameError, r"float32.*uint8.*0 to 255 with x\.round"),
         ("four channels", torch.cat((picture, picture[:1])), None, FrameError, r"\(4, 64, 96\)"),
         ("grey", picture[0], None, FrameError, r"\(64, 96\)"),
         ("batch", picture[None], None, FrameError, r"\(1, 3, 64, 96\)"),

@@ -85,7 +85,9 @@ class DavisSequences:
 
     def __getitem__(self, name: str) -> AnnotatedVideo:
         if name not in self._sequences:
-            raise InputError(f"there is no sequence {name!r} in this subset", f"use {', '.join(self._sequences)}")
+            raise InputError(
+                f"there is no sequence {name!r} in this subset", f"use one of {', '.join(self._sequences)}"
+            )
         return self._sequences[name]
 
 
@@ -142,8 +144,8 @@ def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) 
     several = [name for name, found in values.items() if len(found - {255}) > 1]
     if year == 2016 and several:
         logger.warning(
-            "%d of %d sequences in %s show several objects in their first mask (such as %s); davis2016 follows them as "
-            "one object, use davis2017 to follow each",
+            "%d of %d sequences in %s show several objects in their first mask (such as %s), which davis2016 follows "
+            "as one; use davis2017 to follow each",
             len(several), len(values), root, several[0],
         )  # fmt: skip
 

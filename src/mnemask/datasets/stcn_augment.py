@@ -304,7 +304,7 @@ class ImageClips:
 
     def __init__(self, images: Sequence[AnnotatedImage]) -> None:
         if not images:
-            raise InputError("no images to draw clips from", "expected at least one photograph with its mask")
+            raise InputError("there are no images to draw clips from", "expected at least one photograph with its mask")
         self.images = images
         self.augmentation = StillAugmentation()
 

@@ -62,7 +62,10 @@ class VideoClips:
         zoomed: float = 0.5,
     ) -> None:
         if not videos or frame_step < 1:
-            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}", "give at least 1 of each")
+            raise InputError(
+                f"clips cannot be drawn from {len(videos)} videos with a frame step of {frame_step}",
+                "give at least 1 of each",
+            )
         self.videos = videos
         self.augmentation = augmentation or VideoAugmentation()
         self.frame_step = frame_step
@@ -141,7 +144,7 @@ class FrameClips:
 
     def __init__(self, videos: Sequence[AnnotatedVideo]) -> None:
         if not videos:
-            raise InputError("no videos to draw frames from", "expected at least one with a mask")
+            raise InputError("there are no videos to draw frames from", "expected at least one with a mask")
         self.frames = [(video, at) for video in videos for at in video.masks if at not in video.too_little]
         self.augmentation = StillAugmentation()
 

@@ -55,7 +55,8 @@ def load_model(
             supports it natively, else float16 on a CUDA GPU and float32 elsewhere. Keys and distances are always
             float32.
         engine: "eager" for plain torch; "compile", "int8" or "int8-all", which are built once for each frame size and
-            number of objects. The masks of the last two differ a little (docs/speed.md).
+            number of objects. The last two need a CPU and float32, which are then the defaults, and their masks
+            differ a little (docs/speed.md).
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; tensors that do not fit are named.

@@ -40,7 +40,7 @@ def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
     """Returns the convolutions that stay in float32.
 
     One computes the keys, whose small differences decide which tokens are read. The others are the key encoder's first
-    ones, which cause two thirds of the error of the keys by rounding (docs/speed.md).
+    ones, which cause two thirds of the rounding error of the keys (docs/speed.md).
     """
     encoder = model.key_encoder
     blocks = [block for block in encoder.layer1 if isinstance(block, BasicBlock | Bottleneck)]
@@ -105,7 +105,7 @@ class ConvolutionHook(TorchFunctionMode):
         if self.number == len(self.ranges):
             self.ranges.append(InputRange(tuple(weight.shape)))
         expected = self.ranges[self.number]
-        assert expected.weight == tuple(weight.shape), f"convolution {self.number} is another one than was calibrated"
+        assert expected.weight == tuple(weight.shape), f"convolution {self.number} differs from the calibrated one"
         self.number += 1
         return function(*self.handle(expected, x, weight), *others, **(kwargs or {}))
 

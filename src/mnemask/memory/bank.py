@@ -116,7 +116,7 @@ class MemoryBank:
             must be set before a read; None means 0 here, where the network is not known.
 
     Attributes:
-        tokens: the tokens in memory, None before the first write.
+        tokens: the tokens in memory, None before the first write or without objects.
         grid: the grid of a frame's cells, set by the tracker; needed by `provenance`, `trace` and the KMN kernel.
         trace: called with a record of each write, such as a TraceFile; None, the default, makes no records.
         last_read: the choices of the last read, until the tracker's next step.

@@ -88,7 +88,7 @@ class Provenance:
 
     @property
     def usage(self) -> Float64[np.ndarray, " N"]:
-        """Top-k count / age, with an age of at least 1: the thesis's index, by which `LFU` evicts."""
+        """Top-k count / age, with an age of at least 1: the LFU score of the thesis, by which `LFU` evicts."""
         usage: Float64[np.ndarray, " N"] = self.topk_count / np.maximum(self.age, 1)
         return usage
 

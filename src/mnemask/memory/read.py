@@ -40,7 +40,7 @@ def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
 
     Args:
         device: the device of the keys.
-        max_bytes: the limit for the whole memory, of which a GPU tile takes at most a sixteenth; None for no limit.
+        max_bytes: the limit for the whole memory; a GPU tile takes at most a sixteenth, or 8 MiB. None for no limit.
     """
     if device.type != "cuda":
         return AFFINITY_BYTES
@@ -205,7 +205,7 @@ class KMNKernel:
         metric: Metric,
         held: int = AFFINITY_BYTES,
     ) -> Float[Tensor, "N 3"]:
-        """Returns the tokens' factor, from the place of each token's best match, with `held` bytes of affinities."""
+        """Returns the tokens' factor, from the place of each one's best match; `held` limits the affinities' bytes."""
         energy = key_energy(query_key)
         rows = max(1, held // (4 * len(query_key)))
         near = []

@@ -97,7 +97,7 @@ class WriteRecord:
 
 
 class TraceFile:
-    """A file with a line for each write of a memory bank, flushed immediately, so that an interrupted run keeps all.
+    """A file with a line for each write of a memory bank, flushed immediately, so that an interrupted run loses none.
 
     Args:
         path: the file, created with the first line.
@@ -122,7 +122,7 @@ class TraceFile:
         self._file: TextIO | None = None
         if not overwrite and self.path.exists():
             raise OutputError(
-                f"trace {str(path)!r} exists already", "choose another, or overwrite it (overwrite=True or --overwrite)"
+                f"trace {str(path)!r} already exists", "choose another, or overwrite it (overwrite=True or --overwrite)"
             )
         if overwrite and self.path.exists() and not _is_trace(self.path):
             raise OutputError(f"{str(path)!r} is not a trace, so it is not overwritten", "choose another file")

@@ -105,7 +105,7 @@ def difference(
         seed: the seed of the random numbers.
 
     Raises:
-        InputError: if A and B have fewer than two sequences in common, or other objects in one of them.
+        InputError: if A and B have fewer than two sequences in common, or different objects in one of them.
     """
     names = _common(a, b)
     if not 0 < level < 1 or samples < 1:
@@ -159,7 +159,7 @@ def _common(a: Sequence[Scores], b: Sequence[Scores]) -> list[str]:
         )
     for name in names:
         if any(sorted(scores[name]) != sorted(a[0][name]) for scores in runs):
-            raise InputError(f"{name} has other objects in one of the results", "score both against the same masks")
+            raise InputError(f"{name} has different objects in one of the results", "score both against the same masks")
     return names
 
 

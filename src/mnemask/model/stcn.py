@@ -1,6 +1,6 @@
 """The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It has no state.
 
-The value encoder and the decoder consist of residual blocks, the former also of CBAM attention. Nothing else uses a
+The value encoder and the decoder share residual blocks; the value encoder also has CBAM attention. Nothing else uses a
 convolution's output, not even its gradient, so ReLU and the residual are applied in place.
 """
 
@@ -214,7 +214,7 @@ COMPACT = STCNConfig(
 )
 
 # STCN reads without a kernel, and weights of the paper's size were published for that. With a kernel, the compact
-# weights take in far fewer look-alikes of the object: benchmarks/results/kmn-kernel.md, where 0.15 to 0.25 are alike.
+# weights take in far fewer look-alikes of the object: benchmarks/results/kmn-kernel.md; 0.15 to 0.25 score alike.
 KERNELS = {COMPACT: 0.2}
 
 

@@ -58,7 +58,7 @@ def save_run(
             save_tensors(partial, tensors, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"the run cannot be saved to {str(path)!r} ({error})", "free disk space there, or make it writable"
+            f"the run cannot be saved to {str(path)!r} ({error})", "make room there, or make it writable"
         ) from error
 
 

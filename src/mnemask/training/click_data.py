@@ -36,7 +36,7 @@ class ClickPicture:
     Attributes:
         image, mask: the files.
         set_name: name of the set.
-        video: whether the picture is a frame of a video. In masks of video, and beside ids, 255 is void.
+        video: whether the picture is a frame of a video. In masks of video, and in others with ids, 255 is void.
     """
 
     image: Path
@@ -143,7 +143,7 @@ def list_pictures(root: Path) -> list[ClickPicture]:
             found += [ClickPicture(image, mask, set_name, video=True) for image, mask in frames if mask.is_file()]
     if not found:
         raise InputError(
-            f"no pictures to click on in {root}",
+            f"there are no pictures to click on in {root}",
             "expected static/NAME/images/*.jpg with static/NAME/masks/*.png, or video_train/SET/NAME/frames with "
             "masks next to it",
         )

@@ -97,9 +97,9 @@ class MemoryInUse:
         if not all(0 <= part <= 1 for part in parts):
             raise InputError(f"a memory plan cannot be drawn with the fractions {parts}", "expected each from 0 to 1")
         if wrong := [each for each in self.capacities if not 1 <= each < inf]:
-            raise InputError(f"a memory of {wrong[0]} frames cannot be trained with", "give a capacity of 1 or more")
+            raise InputError(f"a capacity of {wrong[0]} frames cannot be used", "give a capacity of 1 or more")
         if self.bounded and not (self.capacities and self.policies):
-            raise InputError("a bounded memory without capacities or policies", "give at least one of each")
+            raise InputError("a bounded memory has no capacities or no policies", "give at least one of each")
 
     def within(self, capacity: float) -> "MemoryInUse":
         """Returns the memory that always has this budget, with the annotated frame pinned."""
@@ -146,7 +146,7 @@ class ClipMemory:
         self.inside: dict[int, Tensor] = {}  # each [B K P]
 
     def _make_room(self, frame: int, key: Float[Tensor, "B P Ck"], mask_fraction: Float[Tensor, "B K P"]) -> None:
-        """Updates usage by the read of the frame about to be written, then lets the banks make room for it."""
+        """Counts the read of the frame about to be written as usage, then lets the banks make room for the frame."""
         for clip, bank in enumerate(self.banks):
             pins = torch.zeros_like(mask_fraction[clip], dtype=torch.bool)
             if frame > 0:
@@ -202,7 +202,7 @@ class ClipMemory:
             weigh = None if self.regularizer is None else self.regularizer.weights
             readout = read_dense(query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kernel=self.kernel)
             return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
-        # Reallocation and custom regularizers weight the same memories differently for each object.
+        # Reallocation and custom regularizers weight the same tokens differently for each object.
         num_objects = value.shape[1]
         query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
         weigh = partial(self.regularizer.weights, inside=inside)
@@ -219,7 +219,7 @@ class ClipTracker(nn.Module):
         model: the network; also `self.model`, for code that wraps or saves it.
         regularizer: regularizer of the affinity of every read, in training mode.
         plan: which earlier frames each frame reads; by default all. `self.plan` may be set before each call.
-        top_k: number of memories per query that count as used, if the plan has a budget.
+        top_k: number of tokens per query that count as used, if the plan has a budget.
 
     Raises:
         BudgetError: (from a call) the plan's capacity is below 1 frame.

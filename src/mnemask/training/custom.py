@@ -45,7 +45,7 @@ class CustomLoss:
 
 @dataclass(frozen=True)
 class CustomRegularizer:
-    """A regularizer that weights memories in place of the softmax, in training only.
+    """A regularizer that weights tokens in place of the softmax, in training only.
 
     Attributes:
         name: name as given, with arguments.
@@ -58,11 +58,11 @@ class CustomRegularizer:
     compute: Callable[..., object] = field(repr=False, compare=False)
 
     def weights(self, affinity: Float[Tensor, "*B P N"], inside: Bool[Tensor, "*B N"]) -> Float[Tensor, "*B P N"]:
-        """Returns the weight of each memory at each query; raises InputError if it fails or has another shape.
+        """Returns the weight of each token at each query; raises InputError if it fails or has another shape.
 
         Args:
-            affinity: affinity to all memories, never positive: −‖m − q‖² / √Ck.
-            inside: which memories belong to the object.
+            affinity: the complete affinity −‖m − q‖² / √Ck, which is never positive.
+            inside: which tokens belong to the object.
         """
         value = _called(f"regularizer {self.name}", REGULARIZER_IS, self.compute, affinity, inside)
         if not isinstance(value, Tensor) or value.shape != affinity.shape:

@@ -81,7 +81,7 @@ def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSour
     if len(texts) != 1 or not Path(texts[0]).is_dir():
         given = ", ".join(texts) or "no folder"
         raise InputError(
-            f"recipe {recipe.name} takes one folder, not {given[:80]}",
+            f"recipe {recipe.name} needs one existing folder, but was given {given[:80]}",
             "give --data FOLDER once, with static/, video/ and video_train/ in the folder",
         )
     root, mixture = Path(texts[0]), recipe.mixture

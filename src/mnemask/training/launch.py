@@ -111,7 +111,7 @@ def launch(
         OutputError: `out` cannot be created.
     """
     if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
-        raise InputError(f"{out} already contains a run", "continue it with --resume, or give another folder")
+        raise InputError(f"{out} already holds a run", "continue it with --resume, or give another folder")
     make_folder(out)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _own(out, RUN_FILES)
@@ -156,7 +156,7 @@ def launch_clicks(
         OutputError: `out` cannot be created.
     """
     if not resume and (out / "latest.safetensors").exists():
-        raise InputError(f"{out} already contains a run", "continue it with --resume, or give another folder")
+        raise InputError(f"{out} already holds a run", "continue it with --resume, or give another folder")
     start, trained_for = (None, "") if weights is None else read_click_head(weights)
     if start is not None and trained_for != (wanted := key_encoder_id(model)):
         log.warning(

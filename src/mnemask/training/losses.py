@@ -177,7 +177,7 @@ class WarmUpStable:
 
 @dataclass(frozen=True, slots=True)
 class RootDecay:
-    """The rate falls as 1 − √progress to `final`: turns a trunk's weights into weights to use.
+    """The rate falls as 1 − √progress to `final`, which turns the weights of a trunk into usable ones.
 
     Hägele et al. (see `WarmUpStable`) find 1 − √progress better than a linear decay.
     """

@@ -141,10 +141,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
-            raise InputError(f"a run of {self.steps} steps of {self.batch} clips", "give at least one of each")
+            raise InputError(
+                f"a run of {self.steps} steps of {self.batch} clips cannot be trained", "give at least one of each"
+            )
         if not 1 <= self.min_objects <= self.max_objects:
             raise InputError(
-                f"clips of {self.min_objects} to {self.max_objects} objects", "give 1 or more, in ascending order"
+                f"clips of {self.min_objects} to {self.max_objects} objects cannot be drawn",
+                "give 1 or more, in ascending order",
             )
         if not self.phases or self.phases[-1].until != 1:
             raise InputError(f"phases {self.phases} do not last until 1", "end the last one at 1")
@@ -227,7 +230,7 @@ def compact(steps: int = 5_000) -> Recipe:
 def real_video(steps: int = 1_000_000) -> Recipe:
     """Returns the recipe that continues on real video from weights trained on photographs: an open-ended trunk.
 
-    The learning rate is constant; `decayed` turns a state of the trunk into weights to use, and the trunk continues
+    The learning rate is constant; `decayed` turns a state of the trunk into usable weights, and the trunk continues
     from that state without the decay. More than half of the clips are real video, most of them with objects pasted in.
     Figures: benchmarks/results/training.md.
     """

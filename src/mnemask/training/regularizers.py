@@ -19,7 +19,7 @@ Form = Literal["literal", "ascending", "post-softmax"]
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Disables random connections between queries and memories, the same ones for all objects of a clip.
+    """Disables random connections between queries and tokens, the same ones for all objects of a clip.
 
     The thesis puts "a Dropout layer after calculating the affinity matrix", which "shifts attention to remaining
     features". Before the softmax a dropped connection is excluded (−∞; a 0 would be a perfect match), so the remaining
@@ -44,7 +44,7 @@ class Dropout:
             raise InputError(f"dropout of {self.q!r} is not a probability", "give one from 0 to below 1")
 
     def weights(self, affinity: Float[Tensor, "*B P N"]) -> Float[Tensor, "*B P N"]:
-        """Returns the weight of each memory at each query."""
+        """Returns the weight of each token at each query."""
         if self.after_softmax:
             return F.dropout(affinity.softmax(-1), self.q)
         drawn = torch.rand_like(affinity)
@@ -55,19 +55,19 @@ class Dropout:
 
 @dataclass(frozen=True, slots=True)
 class Reallocation:
-    """Reweights the memories of an object by the rank of the attention they get: d_ij · w_i / Σw.
+    """Reweights the tokens of an object by the rank of the attention they get: d_ij · w_i / Σw.
 
-    The attention of memory i is A_i = Σ_j d_ij over all queries j, its rank w_i is from 1 to n among the n memories
+    The attention of token i is A_i = Σ_j d_ij over all queries j, its rank w_i is from 1 to n among the n tokens
     inside the object's mask. The others keep their d_ij, since "most of the pixels belong to the background". No
     gradient flows through ranks.
 
     Attributes:
-        form: "literal" is the thesis's formula on the affinity, before the softmax, with the most attended memory
+        form: "literal" is the thesis's formula on the affinity, before the softmax, with the most attended token
             ranked 1. As d is never positive and w/Σw is about 1/n, all affinities inside the mask come close to 0,
             their maximum: attention becomes almost uniform inside and leaves the outside. The compact weights, trained
             without it, then assign the whole picture to the object.
-            "ascending" is the same with the least attended memory ranked 1, which gives it the highest affinity.
-            "post-softmax" does what the text describes: d is the softmax's weight, and the most attended memory is
+            "ascending" is the same with the least attended token ranked 1, which gives it the highest affinity.
+            "post-softmax" does what the text describes: d is the softmax's weight, and the most attended token is
             ranked 1 and so loses weight to the others. The weights are renormalised inside the mask, so the total
             weight that a query gives to the object does not change.
 
@@ -82,11 +82,11 @@ class Reallocation:
             raise InputError(f"reallocation {self.form!r} is unknown", f"choose one of {', '.join(get_args(Form))}")
 
     def weights(self, affinity: Float[Tensor, "*B P N"], inside: Bool[Tensor, "*B N"]) -> Float[Tensor, "*B P N"]:
-        """Returns the weight of each memory at each query.
+        """Returns the weight of each token at each query.
 
         Args:
-            affinity: affinity to all memories, never positive: −‖m − q‖² / √Ck.
-            inside: which memories belong to the object.
+            affinity: the complete affinity −‖m − q‖² / √Ck, which is never positive.
+            inside: which tokens belong to the object.
         """
         there = inside.unsqueeze(-2)
         if self.form != "post-softmax":
@@ -94,7 +94,7 @@ class Reallocation:
             share = rank / (rank * inside).sum(-1, keepdim=True).clamp_min(1)
             return torch.where(there, affinity * share.unsqueeze(-2), affinity).softmax(-1)
         weights = affinity.softmax(-1)
-        # Σw is the same for all memories and cancels when the weights are renormalised.
+        # Σw is the same for all tokens and cancels when the weights are renormalised.
         rank = ranks(weights.detach().sum(-2), inside, descending=True).unsqueeze(-2)
         before = (weights * there).sum(-1, keepdim=True)
         after = (weights * there * rank).sum(-1, keepdim=True)
@@ -105,7 +105,7 @@ Regularizer = Dropout | Reallocation
 
 
 def ranks(attention: Float[Tensor, "*B N"], inside: Bool[Tensor, "*B N"], *, descending: bool) -> Float[Tensor, "*B N"]:
-    """Returns the ranks of the memories inside among themselves, from 1; those outside have larger ranks."""
+    """Returns the ranks of the tokens inside among themselves, from 1; those outside have larger ranks."""
     last = attention.new_tensor(-torch.inf if descending else torch.inf)
     order = torch.where(inside, attention, last).argsort(dim=-1, descending=descending, stable=True)
     places = torch.arange(1, attention.shape[-1] + 1, dtype=attention.dtype, device=attention.device)

@@ -65,7 +65,7 @@ def affine_path(
 
 
 def bend_path(rng: np.random.Generator, num_frames: int, amplitude: float) -> Float[np.ndarray, "T g g 2"]:
-    """Returns displacements that are smooth in space and time, `amplitude` in size and in its unit."""
+    """Returns displacements that are smooth in space and time, of a size of about `amplitude`, in the same unit."""
     shape = (4, 4, 2)  # of the knots
     num_values = math.prod(shape)
     path = smooth_path(rng, num_frames, num_values) + rng.standard_normal(num_values) * 0.5
@@ -93,7 +93,7 @@ def tone_table(
 
 
 def tint(image: UInt8[np.ndarray, "h w 3"], hue: float, saturation: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the picture with rotated hue (radians) and increased saturation; saturation -1 is grey."""
+    """Returns the picture with the hue rotated (radians) and the saturation multiplied by 1 + `saturation`."""
     if hue == 0 and saturation == 0:
         return image
     return cv2.transform(image, tint_matrix(hue, saturation))
@@ -194,7 +194,7 @@ def _compress(frame: UInt8[np.ndarray, "S S 3"], quality: int) -> UInt8[np.ndarr
 def augment_appearance(
     rng: np.random.Generator, cut_out: CutOut, scene: UInt8[np.ndarray, "H W 3"], static: StaticImages
 ) -> CutOut:
-    """Returns the cut-out, at random recoloured, tinted like the scene, with foreign texture or with added lines."""
+    """Returns the cut-out as is, or recoloured, tinted like the scene, with foreign texture or with added lines."""
     colours = cut_out.pixels[..., :3]
     opacity = cut_out.pixels[..., 3]
     if rng.random() < 0.06:

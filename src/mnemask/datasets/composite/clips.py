@@ -1,4 +1,4 @@
-"""Training clips with exact masks: composed of photographs and cut-outs, or taken from real video."""
+"""Training clips: composed of photographs and cut-outs, with exact masks, or taken from real video."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +63,10 @@ class CompositeRecipe:
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
         if min(shares) < 0 or sum(shares) <= 0:
-            raise InputError(f"shares {shares} of composite, warped and real clips", "expected none below 0, not all 0")
+            raise InputError(
+                f"clips cannot be drawn with the shares {shares} of composite, warped and real ones",
+                "expected none below 0, not all 0",
+            )
 
 
 class CompositeClips:

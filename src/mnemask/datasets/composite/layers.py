@@ -155,7 +155,7 @@ class Scene:
         return tracks
 
     def paint(self, t: int, size: int) -> tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
-        """Returns frame `t` and its labels; beyond its border the photograph is mirrored, with 255 for objects."""
+        """Returns frame `t` and its labels; beyond its border the photograph is mirrored, and objects are 255."""
         x, y = sources(self.to_frame[t], (0, 0, size, size))
         if self.bend is not None:
             x += cv2.resize(self.bend[t, ..., 0], (size, size), interpolation=cv2.INTER_LINEAR)

@@ -54,7 +54,9 @@ class RealClips:
         fit = [sequence for sequence in self.sequences if len(sequence.frames) >= num_frames]
         if not fit:
             longest = max(len(sequence.frames) for sequence in self.sequences)
-            raise InputError(f"clips of {num_frames} frames from videos of at most {longest}", "use shorter clips")
+            raise InputError(
+                f"clips of {num_frames} frames cannot be drawn from videos of at most {longest}", "use shorter clips"
+            )
         for _ in range(MAX_TRIES):
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
@@ -143,7 +145,7 @@ def _continued(
 def _pieces(mask: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], list[list[int]]]:
     """The pieces of the foreground, numbered from 1, and their boxes; pieces that nearly touch count as one.
 
-    Above 254 pieces, the others are 255, unknown, and have no boxes.
+    Pieces beyond the first 254 are 255, unknown, and have no boxes.
     """
     moving = cv2.inRange(mask, 1, 1)
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(moving, np.ones((5, 5), np.uint8)))
@@ -199,7 +201,7 @@ def _sequences(root: Path) -> list[ForegroundSequence]:
             )
     if not sequences:
         raise InputError(
-            f"no video in {root}",
+            f"there is no video in {root}",
             f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png next to them",
         )
     return sequences

@@ -215,7 +215,8 @@ def _photographs(root: Path) -> list[Photograph]:
     photographs = [Photograph(*pair, folder.parent.name) for folder in folders for pair in pairs_in(folder)]
     if not photographs:
         raise InputError(
-            f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png next to them"
+            f"there are no photographs in {root}",
+            f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png next to them",
         )
     return photographs
 

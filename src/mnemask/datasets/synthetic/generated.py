@@ -22,7 +22,7 @@ class Visibility:
     """How much of an object is visible in a frame.
 
     Attributes:
-        visible: visible pixels / pixels without occlusion and the frame's border, 0 to 1.
+        visible: visible pixels / pixels that it would have if nothing hid it and the frame had no border, 0 to 1.
         occluded: whether something in front of the object hides at least one of its pixels within the frame.
         in_frame: whether at least one of its pixels, visible or hidden, is within the frame.
     """

@@ -45,7 +45,7 @@ class Wave:
 
     @classmethod
     def from_start(cls, rng: Rng, start: float, mean: float, reach: float, period: int) -> "Wave":
-        """Returns a random wave that is at `start` in frame 0, less than `reach` from `mean`, and moves towards it."""
+        """Returns a random wave that begins at `start`, less than `reach` from `mean`, and moves towards `mean`."""
         first, second, off = 0.65 * reach, 0.35 * reach, start - mean
         part = rng.uniform(max(-second, off - first), min(second, off + first))
         phase = math.asin(min(1.0, max(-1.0, (off - part) / first)))

@@ -172,7 +172,7 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         photographs: source of the scene and the objects; None to draw them, which needs no files.
         lookalikes: whether each object has a double that is not followed.
         num_occluders: number of things that are not followed and pass in front of all others, 0 to 4.
-        pace: speed of all motion, at least 1. At 1 an object crosses the frame in about 140 frames.
+        pace: factor on the speed of all motion, at least 1. At 1 an object crosses the frame in about 140 frames.
 
     Raises:
         InputError: a value is out of range.

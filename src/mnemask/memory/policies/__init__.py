@@ -52,7 +52,7 @@ REGISTRY = Registry("policy", "mnemask.policies", POLICIES, _accepted)
 
 
 def policy_named(name: str) -> Policy:
-    """Returns the policy with a name, registered or from an entry point, with arguments as in "lfu(write_every=3)".
+    """Returns the policy of a name, registered or an entry point; arguments may follow, as in "lfu(write_every=3)".
 
     Raises:
         InputError: if nothing has this name, or its arguments cannot be used. Code, as in "module:Class", is rejected,

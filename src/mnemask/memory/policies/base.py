@@ -29,7 +29,7 @@ class Policy(ABC):
     Attributes:
         write_every: frames from one write to the next, unless `write_on_growth` makes it earlier.
         write_on_growth: writes a frame earlier, but no sooner than 2 frames after the last write, once an object's area
-            exceeds its largest area in any written frame by more than this fraction; 0, which disables it, to below 1.
+            exceeds its largest area in any written frame by more than this fraction; below 1, and 0 disables it.
         pin: whether the tracker pins tokens of annotated frames, so that they are never evicted. Without pins, the
             policy treats the first frame like any other.
         default_frames: the budget in frames if the user gives none; None for no limit.
@@ -92,12 +92,14 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
         BudgetError: if more than `count` tokens are pinned.
     """
     if score.shape != (len(tokens),):
-        raise InputError(f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one each")
+        raise InputError(
+            f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one per token"
+        )
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(
             f"{pinned} tokens of annotated frames may not be evicted, but there is room for {count}",
-            "give a larger budget or a policy that does not pin them, such as lfu",
+            "give a larger budget, or a policy that does not pin them, such as lfu",
         )
     # Tokens are in the order of writing and position, which a stable sort keeps among equal scores. Pinned ones come
     # last. Masks would give the same result, but counting them makes the host wait for a GPU.
@@ -112,7 +114,7 @@ def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
     if needed > budget:
         raise BudgetError(
             f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}",
-            "give a larger budget, or a policy that may evict them, such as lfu",
+            "give a larger budget, or a policy that does not pin them, such as lfu",
         )
     return budget - needed
 

@@ -185,7 +185,7 @@ class PerObject(Wrapper):
 
 
 def split_budget(total: int, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
-    """Returns quotas proportional to weights of 1 or more, within their limits, that add up to the total or all `most`.
+    """Returns quotas proportional to weights of 1 or more, within limits; they use up the total, or are all at `most`.
 
     Each quota is level · weight, clipped to its limits; the level that fits is found by bisection.
     """

@@ -27,7 +27,7 @@ class Prototypes(Policy):
 
     Args:
         recent: share of the budget for whole frames once the memory has been full, including annotated and new ones.
-        long_term: largest share for prototypes; `recent` and this are at most 1 together.
+        long_term: largest share for prototypes; together with `recent`, at most 1.
         prototypes: fraction of the candidates that become prototypes. A negative share raises InputError.
     """
 
