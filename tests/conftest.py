@@ -1,5 +1,6 @@
 """The option, marks and fixtures that all tests share."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 hypothesis.settings.register_profile("mnemask", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("fast", deadline=None, derandomize=True, max_examples=10)
 hypothesis.settings.load_profile("mnemask")
+
+# Tests that run in the background of a shell would hand an ignored Ctrl-C on to the programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # They hold no doctests, and as those they would be several modules of one name.
 collect_ignore_glob = ["**/conftest.py"]
