@@ -103,6 +103,15 @@ def test_the_good_pictures_of_an_animation_that_is_cut_off_are_read(tmp_path, pa
     assert len(pictures(path, on_corrupt="hold")) == len(read)
 
 
+def test_the_range_of_a_deep_animation_that_is_cut_off_is_that_of_its_good_pictures(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 4096, (5, 48, 64)).astype(np.uint16)
+    path = save(tmp_path / "a.png", [Image.fromarray(values) for values in noise], duration=40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with VideoReader(path, on_corrupt="hold") as video:
+        assert video.facts.levels.white == 4095
+        assert 1 <= len(list(video)) < 5
+
+
 def test_pictures_that_a_stack_says_it_has_and_has_not_are_missed(tmp_path, pages):
     pages[0].save(tmp_path / "big.tif", tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
     save(tmp_path / "big.tif", pages[:2], tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})

@@ -10,7 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import UInt16
 from PIL import Image
 
 from mnemask.errors import FrameError
@@ -272,7 +274,17 @@ class ImageStack:
         image.seek(self._pages[0])
         if not is_deep(image):
             return None
-        return Levels.of_deep(deep_values(image, self._path) for _ in _sought(image, sample(self._pages)))
+        return Levels.of_deep(self._deep_samples(image))
+
+    def _deep_samples(self, image: Image.Image) -> Iterator[UInt16[np.ndarray, "..."] | None]:
+        """Yields the values of some pages, up to the first that is damaged, which is reported when its turn comes."""
+        try:
+            for _ in _sought(image, sample(self._pages)):
+                yield deep_values(image, self._path)
+        except FrameError:
+            raise
+        except DAMAGED_IMAGE_ERRORS:
+            return
 
     def _rate(self, image: Image.Image) -> float | None:
         """Returns the pictures per second, from the durations of the first ones only, since each has to be decoded."""
