@@ -466,15 +466,21 @@ def test_the_page_stays_in_the_frame_where_the_user_works_and_goes_where_the_use
 def test_a_frame_that_is_damaged_is_told_of_once_and_keeps_no_other_from_being_shown(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
-        asked = refuse(page, "**/frames/3?*")
+        from_the_third_on = re.compile(r"/frames/([3-9]|\d\d)\?")  # a busy machine leaves frames out as it plays
+        asked = refuse(page, from_the_third_on)
         page.keyboard.press("Space")
         shows(page, "#toast", "It is damaged; restore it")
-        at_frame(page, 2)
         page.wait_for_timeout(200)
         before = len(asked)
         page.wait_for_timeout(500)
         assert len(asked) == before
         assert page.locator("#play").get_attribute("aria-label") == "Play"
+        assert int(page.locator("#goto").input_value()) < 3
+        page.unroute(from_the_third_on)
+        page.locator("#goto").fill("2")
+        page.keyboard.press("Enter")
+        at_frame(page, 2)
+        refuse(page, "**/frames/3?*")
         waiting = []
         page.route("**/frames/3?*", lambda route: waiting.append(route))
         page.keyboard.press("ArrowRight")
