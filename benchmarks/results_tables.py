@@ -250,7 +250,7 @@ STEPS = {
             "several-objects",
             SEVERAL_OBJECTS,
             ("--frames", "20", "--clip", "pair", "--clip", "camel+dog"),
-            time="half an hour",
+            time="three hours",
         ),
         Step(
             CLICK_HEAD,
