@@ -118,18 +118,14 @@ class GrowingFolder:
             waiting = self._after(last, seen)
             for path in waiting:
                 levels = levels or levels_of([path])
-                if index < start and path != waiting[-1]:
-                    last = path
-                    seen.add(path)
-                    index += 1
-                    continue
-                picture = read_picture(path, index, levels)
+                skipped = index < start and path != waiting[-1]
+                picture = None if skipped else read_picture(path, index, levels)
                 if isinstance(picture, Damaged) and path == waiting[-1] and self._backoff.wait():
                     break  # it may still be written
                 last = path
                 seen.add(path)
                 self._backoff.succeeded()
-                if index >= start:
+                if picture is not None and index >= start:
                     yield picture
                 index += 1
             if not waiting and not self._backoff.wait():
