@@ -3,8 +3,10 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import mnemask.errors
-from mnemask.errors import MnemaskError
+from mnemask.errors import MnemaskError, counted
 
 SOURCE = Path(mnemask.errors.__file__).resolve().parent
 KINDS = {
@@ -43,3 +45,17 @@ def test_the_text_is_the_problem_and_the_remedy():
     error = MnemaskError("the folder is full", "make room")
     assert (error.problem, error.remedy) == ("the folder is full", "make room")
     assert str(error) == "the folder is full; make room"
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ((1, "mask"), "1 mask"),
+        ((0, "mask"), "0 masks"),
+        ((1234, "mask"), "1,234 masks"),
+        ((1, "mask is", "masks are"), "1 mask is"),
+        ((2, "mask is", "masks are"), "2 masks are"),
+    ],
+)
+def test_counts_are_inflected(said, text):
+    assert counted(*said) == text

@@ -26,6 +26,11 @@ def listed(names: collections.abc.Iterable[object], most: int = 5, between: str 
     return between.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Returns a number with a noun, or with what is said of it: "1 mask", "3 masks", "1 mask is", "3 masks are"."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def printable(text: str, length: int) -> str:
     """Returns text from a file as one line of printable characters, truncated to a length."""
     line = "".join(char if char.isprintable() else "?" for char in text[: length + 1])

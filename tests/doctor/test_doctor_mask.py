@@ -50,9 +50,7 @@ def test_a_contour_of_void_is_counted_and_a_solid_area_of_255_is_asked_about(tmp
     solid = np.where(labels == 2, 255, labels)
     labels[(cv2.dilate(labels, np.ones((5, 5))) > 0) & (labels == 0)] = 255
     count = (labels == 255).sum()
-    assert f"{count} pixels are void: they belong to no object" in said(
-        diagnose(save(tmp_path / "m.png", labels)), "ok"
-    )
+    assert f"{count:,} pixels are void: part of no object" in said(diagnose(save(tmp_path / "m.png", labels)), "ok")
     (finding,) = diagnose(save(tmp_path / "solid.png", solid))
     assert finding.severity == "problem"
     assert "--void 255" in finding.remedy
@@ -75,7 +73,7 @@ def test_a_folder_of_masks_is_described_as_a_run_would_read_it(tmp_path):
         "#0000ff is object 2",
         "object 1 is marked in 2 of 3 masks",
         "object 2 is marked in 2 of 3 masks",
-        "1 masks are empty, first 00002.png: all objects are absent there",
+        "1 mask is empty, first 00002.png: all objects are absent there",
     ]
 
 
@@ -99,7 +97,7 @@ def test_specks_and_tiny_objects_are_warned_of(tmp_path):
     labels[2:4, 2:4] = 1
     labels[110:118, 100:110] = 3
     assert said(diagnose(save(tmp_path / "m.png", labels)), "warning") == [
-        "object 1 has 1 specks of at most 4 pixels apart from the rest",
+        "object 1 has 1 speck of at most 4 pixels apart from it",
         "object 3 has only 80 pixels, less than one cell (16x16) of the network",
     ]
 
@@ -162,7 +160,7 @@ def test_a_file_of_an_annotation_tool_is_a_file_of_masks(tmp_path):
     place = tmp_path / "annotations.json"
     place.write_text(json.dumps({"images": images, "annotations": [shape], "categories": []}))
     findings = diagnose(place)
-    assert "1 masks" in findings[0].what
+    assert "1 mask," in findings[0].what
     assert "2 more listed pictures" in said(findings, "warning")[0]
     place.write_text("{}")
     assert "no 'images'" in said(diagnose(place), "problem")[0]

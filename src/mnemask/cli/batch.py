@@ -22,6 +22,7 @@ from mnemask.cli.options import in_panel
 from mnemask.cli.output import emit, literal, say_error
 from mnemask.cli.progress import BatchShown
 from mnemask.cli.progress import progress as shown_progress
+from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.manifest.lines import Column, Manifest
@@ -163,7 +164,7 @@ def batch(
         errors.print(literal(note), soft_wrap=True)
     if check:
         emit("result", command="batch", clips=len(read.clips), checked=True)
-        console.print(f"{len(read.clips)} clips, no errors found")
+        console.print(f"{counted(len(read.clips), 'clip')}, no errors found")
         return
     if out is None:
         raise mm.InputError("no folder for the results is given", "give one (-o OUT), or --check to check only")
@@ -270,7 +271,7 @@ def _finish(
     emit("result", command="batch", out=out, **{key: each for key, each in report.facts.items() if key != "clips"})
     counts = report.facts["counts"]
     said = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    console.print(f"{len(read.clips)} clips in {seconds:.1f} s: {said}", markup=False)
+    console.print(f"{counted(len(read.clips), 'clip')} in {seconds:.1f} s: {said}", markup=False)
     console.print(f"report in {out}/report.html", markup=False)
     if why is not None:
         console.print("stopped; run the same command again to resume")

@@ -15,6 +15,7 @@ from mnemask.cli.app import command, console
 from mnemask.cli.options import DeviceOption, SizeOption
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
+from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.bench.run import BenchReport, Measured
@@ -89,8 +90,8 @@ def show(report: BenchReport) -> None:
     console.print(table)
     for number in dict.fromkeys(part.num_objects for part in report.parts):
         rows = [(part.name, part) for part in report.parts if part.num_objects == number]
-        console.print(times_of(f"Parts of a frame, {objects_of(number)}", rows))
-    console.print(times_of("Whole frames", [(objects_of(frame.num_objects), frame) for frame in report.frames]))
+        console.print(times_of(f"Parts of a frame, {counted(number, 'object')}", rows))
+    console.print(times_of("Whole frames", [(counted(each.num_objects, "object"), each) for each in report.frames]))
     console.print(times_of("Files, per frame", [(file.name, file) for file in report.files]))
     say(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
     if not settings["trained"]:
@@ -100,11 +101,6 @@ def show(report: BenchReport) -> None:
 def say(sentence: str) -> None:
     """Prints a sentence without markup or wrapping."""
     console.print(sentence, markup=False, soft_wrap=True)
-
-
-def objects_of(number: int) -> str:
-    """Returns "1 object" or "3 objects"."""
-    return f"{number} object{'s' if number > 1 else ''}"
 
 
 def new_table(title: str, first: str, *others: str) -> Table:

@@ -34,6 +34,7 @@ from mnemask.cli.options import (
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
+from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.evaluation.suite import SuiteProgress
@@ -191,7 +192,9 @@ def evaluate(
         for name in dict.fromkeys(policies):
             target = out / "submission" / f"{safe_name(name)}.zip"
             write_submission(out / "masks" / safe_name(name), names, target, benchmark.submission_top)
-            console.print(f"the true masks are secret; submit {target} ({len(names)} sequences)", markup=False)
+            console.print(
+                f"the true masks are secret; submit {target} ({counted(len(names), 'sequence')})", markup=False
+            )
 
 
 def show_table(overall: list[list[str]]) -> None:

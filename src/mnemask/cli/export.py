@@ -15,6 +15,7 @@ from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import CONFIG, ModelOption, configured, in_panels
 from mnemask.cli.output import emit
+from mnemask.errors import counted
 
 ExportTo = Enum("ExportTo", {name: name for name in choices.EXPORT_FORMAT_NAMES})  # type: ignore[misc]
 _ONNX = "With --onnx"
@@ -105,8 +106,8 @@ def export(
             on_frame=lambda index: status.update(f"frame {index}"),
         )
     emit("result", command="export", out=str(done.folder), frames=done.frames, files=[str(path) for path in done.files])
-    files = "one file" if len(done.files) == 1 else f"{len(done.files)} files"
-    console.print(f"{done.frames} frames in {files} in {done.folder}", markup=False, soft_wrap=True)
+    held = f"{counted(done.frames, 'frame')} in {counted(len(done.files), 'file')}"
+    console.print(f"{held} in {done.folder}", markup=False, soft_wrap=True)
 
 
 def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, model: str, overwrite: bool) -> None:

@@ -17,6 +17,7 @@ from mnemask.comparison.charts import Line, Point, line_chart, percent, scatter,
 from mnemask.comparison.frames import FrameStore, display_size, outlines, picture_data
 from mnemask.comparison.measure import Comparison, Truth, undominated
 from mnemask.comparison.track import PolicyFolder
+from mnemask.errors import counted
 from mnemask.inspection.canvas import heat_colors
 from mnemask.io import colors_of
 from mnemask.io.atomic import safe_name
@@ -146,11 +147,11 @@ def _rounded(values: Sequence[float | None]) -> list[float | None]:
 
 def _facts(comparison: Comparison, num_shown: int) -> str:
     height, width = comparison.clip.size
-    objects = len(comparison.object_ids)
+    objects, policies = len(comparison.object_ids), len(comparison.runs)
     some = "" if num_shown == len(comparison.clip) else f", {num_shown} of them on this page"
     return (
-        f"{len(comparison.clip):,} frames of {width}×{height} pixels{some} · {objects} object{'s' * (objects != 1)} · "
-        f"{len(comparison.runs)} {'policies' if len(comparison.runs) > 1 else 'policy'}"
+        f"{counted(len(comparison.clip), 'frame')} of {width}×{height} pixels{some} · {counted(objects, 'object')} · "
+        f"{counted(policies, 'policy', 'policies')}"
     )
 
 

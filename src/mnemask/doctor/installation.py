@@ -12,7 +12,7 @@ import torch
 
 from mnemask.doctor.video import Finding
 from mnemask.engines import load_model
-from mnemask.errors import MnemaskError, install_command
+from mnemask.errors import MnemaskError, counted, install_command
 from mnemask.io import VideoReader
 from mnemask.metrics import region_similarity
 from mnemask.model.devices import choose_device, preferred_dtype
@@ -85,7 +85,9 @@ def _torch() -> Iterator[Finding]:
     device = choose_device()
     precision = str(preferred_dtype(device)).removeprefix("torch.")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    yield Finding("ok", f"computes on {device} ({name}) in {precision}, with {torch.get_num_threads()} threads")
+    yield Finding(
+        "ok", f"computes on {device} ({name}) in {precision}, with {counted(torch.get_num_threads(), 'thread')}"
+    )
 
 
 def _decoding(clip: Path, frames: list[Frame]) -> Iterator[Finding]:

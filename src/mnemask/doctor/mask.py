@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from mnemask.doctor.video import Finding
-from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.errors import FrameError, InputError, MaskError, counted
 from mnemask.io import VideoReader
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
@@ -71,7 +71,11 @@ def diagnose_masks(place: Path) -> list[Finding]:
     masks = [path for path in listed if is_annotated(path)]
     if not masks:
         return [
-            Finding("problem", f"{len(listed)} pictures are listed, but no object is marked", "annotate at least one")
+            Finding(
+                "problem",
+                f"{counted(len(listed), 'picture is', 'pictures are')} listed, but no object is marked",
+                "annotate at least one",
+            )
         ]
     files, broken = [], []
     for number, path in enumerate(masks):
@@ -82,10 +86,12 @@ def diagnose_masks(place: Path) -> list[Finding]:
         except MaskError as error:
             broken.append(Finding.from_error(error))
     if len(broken) > SHOWN:
-        broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more masks cannot be used")]
-    found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {place}")]
-    if len(masks) < len(listed):
-        found.append(Finding("warning", f"{len(listed) - len(masks)} more listed pictures are not annotated"))
+        broken[SHOWN:] = [Finding("problem", f"{counted(len(broken) - SHOWN, 'more mask')} cannot be used")]
+    names = f", {masks[0].name}" if len(masks) == 1 else f" from {masks[0].name} to {masks[-1].name}"
+    found = [Finding("ok", f"{counted(len(masks), 'mask')}{names}, for --mask {place}")]
+    if rest := len(listed) - len(masks):
+        what = counted(rest, "more listed picture is", "more listed pictures are")
+        found.append(Finding("warning", f"{what} not annotated"))
     return [*found, *broken, *_across(files)]
 
 
@@ -121,9 +127,9 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
     for colour, object_id in colours_said(ids).items():
         yield Finding("ok", f"{colour} is object {object_id}")
     for object_id, times in sorted(seen.items())[:MANY_OBJECTS]:
-        yield Finding("ok", f"object {object_id} is marked in {times} of {len(files)} masks")
+        yield Finding("ok", f"object {object_id} is marked in {times} of {counted(len(files), 'mask')}")
     if empty := [file.path.name for file in files if not file.labels]:
-        what = f"{len(empty)} masks are empty, first {empty[0]}"
+        what = f"{counted(len(empty), 'mask is', 'masks are')} empty, first {empty[0]}"
         if never_annotated([bool(file.labels) for file in files]):
             yield Finding("warning", f"{what}: these frames count as not annotated")
         else:
@@ -132,18 +138,18 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
 
 def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
     if reading.num_void:
-        yield Finding("ok", f"{reading.num_void} pixels are void: they belong to no object")
+        yield Finding("ok", f"{counted(reading.num_void, 'pixel is', 'pixels are')} void: part of no object")
     yield from (Finding("ok", note) for note in reading.notes if not reading.num_void)
     if reading.num_blended and reading.kind == "ids":
         yield Finding(
             "problem",
-            f"{reading.num_blended} pixels along the edges are blends of ids, from antialiasing or resizing",
+            f"{counted(reading.num_blended, 'pixel')} along the edges: blends of ids, from antialiasing or resizing",
             'export without antialiasing, resize with nearest neighbour, or read it with antialiased="clean"',
         )
     elif reading.num_blended:
         yield Finding(
             "warning",
-            f"{reading.num_blended} pixels along the edges are blends; each is assigned to the nearest plain area",
+            f"{counted(reading.num_blended, 'pixel')} along the edges: blends; each goes to the nearest plain area",
             "no action needed; export without antialiasing to decide each pixel yourself",
         )
     if file_format == "JPEG":
@@ -181,7 +187,7 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
     if len(specks):
         yield Finding(
             "warning",
-            f"object {object_id} has {len(specks)} specks of at most {specks.max()} pixels apart from the rest",
+            f"object {object_id} has {counted(len(specks), 'speck')} of at most {specks.max()} pixels apart from it",
             "erase them, unless they are intended",
         )
     if area < STRIDE**2:

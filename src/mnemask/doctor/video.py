@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from mnemask.errors import FrameError, InputError, listed
+from mnemask.errors import FrameError, InputError, counted, listed
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
@@ -124,7 +124,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
     except FrameError as error:
         broken = Finding.from_error(error)
     rate = f" at {reader.frames_per_second:.5g} frames/s" if reader.frames_per_second else ""
-    yield Finding("ok", f"{pace.frames} frames can be read{rate}")
+    yield Finding("ok", f"{counted(pace.frames, 'frame')} can be read{rate}")
     yield from _damage(reader.events)
     if broken:
         yield broken
@@ -149,7 +149,9 @@ def _damage(events: ReaderEvents) -> Iterator[Finding]:
     if events.corrupt.count:
         first = ", ".join(map(str, events.corrupt.frames[:SHOWN]))
         more = " and others" if events.corrupt.count > SHOWN else ""
-        yield Finding("problem", f"{events.corrupt.count} frames are damaged: {first}{more}", GO_ON)
+        yield Finding(
+            "problem", f"{counted(events.corrupt.count, 'frame is', 'frames are')} damaged: {first}{more}", GO_ON
+        )
     if events.cut_off.count:
         yield Finding(
             "problem",
@@ -176,7 +178,7 @@ def diagnose_folder(path: Path) -> list[Finding]:
             sizes[image] = f"{width}x{height}"
         except FrameError as error:
             broken.append(Finding.from_error(error))
-    found = [Finding("ok", f"{len(images)} images from {images[0].name} to {images[-1].name}")]
+    found = [Finding("ok", f"{counted(len(images), 'image')} from {images[0].name} to {images[-1].name}")]
     if len(images) == 1:
         found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))
     if len(broken) > SHOWN:

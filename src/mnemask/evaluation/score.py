@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
-from mnemask.errors import InputError, listed
+from mnemask.errors import InputError, counted, listed
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
 from mnemask.metrics import Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
@@ -71,7 +71,8 @@ def _pair_folders(gt_dir: Path, pred_dir: Path) -> tuple[dict[str, Pairs], list[
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
         if alone := [name for name in other if name not in found]:
-            notes.append(f"{len(alone)} sequences are not in {folder} and so not scored: {listed(alone)}")
+            are = counted(len(alone), "sequence is", "sequences are")
+            notes.append(f"{are} not in {folder} and so not scored: {listed(alone)}")
     return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, counted
 from mnemask.evaluation.results import Result
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
@@ -73,7 +73,7 @@ class PolicyComparison:
         if count >= fewest():
             seen = f"; these {count} can show {100 * found.visible():.1f}"
         else:
-            few = f"{count} sequence{'' if count == 1 else 's'}"
+            few = counted(count, "sequence")
             verdict, seen = f"With {few} no p-value is below {2 / 2**count:.3g}, so this is inconclusive", ""
         said = [
             f"{self.a} against {self.b}: {gain:+.1f} points of {measure} ({100 * found.low:+.1f} to "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, OutputError, counted
 from mnemask.inspection.sheets import explained_sheet, frames_to_show, memory_sheet, sources_of
 from mnemask.io import draw_overlay
 from mnemask.io.atomic import make_folder
@@ -213,8 +213,7 @@ def _policy(tracker: Tracker) -> str:
 
 
 def _facts(memory: Provenance, policy: str, stats: MemoryStats | None = None) -> str:
-    frames = len(np.unique(memory.frame))
-    held = f"{len(memory):,} tokens of {frames} frame{'s' * (frames != 1)}"
+    held = f"{counted(len(memory), 'token')} of {counted(len(np.unique(memory.frame)), 'frame')}"
     if stats is None:
         return f"{held}  ·  {policy}"
     return f"{held}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.evictions:,} evicted  ·  {policy}"

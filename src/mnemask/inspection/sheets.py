@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
+from mnemask.errors import counted
 from mnemask.inspection.canvas import (
     DIM,
     FAINT,
@@ -85,8 +86,8 @@ def explained_sheet(
 
 
 def _summary(explanation: Explanation) -> str:
-    frames = len(np.unique(explanation.frame))
-    tokens = f"{len(explanation.frame)} tokens of {frames} frame{'s' * (frames != 1)}"
+    frames = counted(len(np.unique(explanation.frame)), "frame")
+    tokens = f"{counted(len(explanation.frame), 'token')} of {frames}"
     return f"Its cell, pink, was read from {tokens}. The yellower a token, the more it weighs."
 
 
@@ -132,7 +133,7 @@ def _frame_tiles(
         left = 2 * MARGIN + QUERY_WIDTH + number % 2 * (TILE_WIDTH + MARGIN)
         top = 100 + number // 2 * (size[1] + 34)
         canvas.paste(left, top, tile)
-        tokens = f"{here.sum()} token{'s' * (int(here.sum()) != 1)}"
+        tokens = counted(int(here.sum()), "token")
         canvas.text(left, top + size[1] + 4, f"frame {frame}: {weight[here].sum():.0%} in {tokens}", 15)
 
 

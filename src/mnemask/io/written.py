@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from mnemask.errors import OutputError
+from mnemask.errors import OutputError, counted
 from mnemask.io.atomic import make_durable, unfinished
 
 INDEX, PREVIEW = ".mnemask-written", "preview.png"
@@ -312,7 +312,7 @@ def is_preview(path: Path) -> bool:
 
 def foreign(path: Path, *others: Path) -> OutputError:
     """Returns the error for paths that are taken by something that this program did not write."""
-    more = f" and {len(others)} more {'file' if len(others) == 1 else 'files'} are" if others else " is"
+    more = f" and {counted(len(others), 'more file')} are" if others else " is"
     return OutputError(
         f"{str(path)!r}{more} in the way: not written by this program, or changed since, and so never replaced",
         f"move {'them' if others else 'it'}, or give another folder",

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from mnemask.errors import MnemaskError
+from mnemask.errors import MnemaskError, counted
 from mnemask.io import VideoReader, draw_overlay
 from mnemask.io.label_files import read_labels
 from mnemask.io.storage import without_password
@@ -131,7 +131,8 @@ def page_of(report: BatchReport) -> str:
     """Returns the HTML of a report: it loads no other files, and names of files are escaped."""
     facts = report.facts
     counts = ", ".join(f"{number} {_WORDS[state]}" for state, number in facts["counts"].items() if number)
-    summary = f"{len(facts['clips'])} clips: {counts}. {facts['frames']:,} frames in {facts['seconds']:,.0f} s."
+    summary = f"{counted(len(facts['clips']), 'clip')}: {counts}. "
+    summary += f"{counted(facts['frames'], 'frame')} in {facts['seconds']:,.0f} s."
     if facts["stopped_by"]:
         summary += " Stopped early: run the same command again to continue."
     failed = [clip for clip in facts["clips"] if clip["state"] == "failed"]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from mnemask.errors import BudgetError, FrameError, InputError
+from mnemask.errors import BudgetError, FrameError, InputError, counted
 from mnemask.types import describe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -150,7 +150,7 @@ def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[Non
     try:
         yield
     except torch.OutOfMemoryError as error:
-        reason, objects = str(error).split(". ")[0], "1 object" if num_objects == 1 else f"{num_objects} objects"
+        reason, objects = str(error).split(". ")[0], counted(num_objects, "object")
         raise BudgetError(
             f"the device ran out of memory on a frame of {describe(size)} with {objects} ({reason})",
             "process smaller frames (--size), keep fewer tokens (--frames, --budget), or track fewer objects",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import UInt8
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, counted
 from mnemask.inspection import explained_sheet, memory_sheet
 from mnemask.inspection.sheets import frames_to_show, sources_of
 from mnemask.io.visualize import draw_overlay
@@ -24,11 +24,10 @@ def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = l
         raise _empty(frame)
     memory, stats = tracker.memory.provenance(), tracker.memory.stats()
     sources = {index: _pixels(project, index) for index in frames_to_show(memory)}
-    num_frames = len(np.unique(memory.frame))
-    frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
+    frames = counted(len(np.unique(memory.frame)), "frame")
     facts = (
-        f"{stats.tokens:,} tokens of {frames}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.pinned:,} pinned  ·  "
-        f"{type(tracker.policy).__name__}, budget {tracker.memory.budget}"
+        f"{counted(stats.tokens, 'token')} of {frames}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  "
+        f"{stats.pinned:,} pinned  ·  {type(tracker.policy).__name__}, budget {tracker.memory.budget}"
     )
     return memory_sheet(
         memory,

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int32
 from torch import Tensor
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, counted
 from mnemask.io.images import border_of
 from mnemask.io.pictures import MAX_MASK_BYTES
 from mnemask.prompts.colour_mask import is_painted, on_plain_ground, read_colours
@@ -84,7 +84,7 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
             )
         log.warning("%s; each was assigned to the nearest plain area", what)
     if reading.kind == "black and white" and (frame := _border_width(reading.labels)):
-        wide = "1 pixel" if frame == 1 else f"{frame} pixels"
+        wide = counted(frame, "pixel")
         log.warning("mask %s has a white frame, %s wide, which is part of the object: paint it black", path, wide)
     ids = reading.ids
     height, width = reading.labels.shape

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnemask.errors import MaskError, listed
+from mnemask.errors import MaskError, counted, listed
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
 from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
@@ -346,7 +346,8 @@ class MaskPlaces:
         empty = [path for path in masks_here if not is_annotated(path)]
         if len(empty) == len(masks_here):
             raise MaskError(
-                f"{folder} lists {len(masks_here)} pictures but marks no object in any", "annotate at least one"
+                f"{folder} lists {counted(len(masks_here), 'picture')} but marks no object in any",
+                "annotate at least one",
             )
         if empty:
             say_not_annotated(folder, empty, len(masks_here))
@@ -355,8 +356,9 @@ class MaskPlaces:
         matched, guessed = match_frames(masks, names, num_frames)
         self.notes += [guessed] if guessed else []
         frames = ", ".join(map(str, list(matched)[:_SHOWN])) + (", ..." if len(matched) > _SHOWN else "")
+        which = f"frame {frames}" if len(matched) == 1 else f"frames {frames}"
         of_object = "" if object_id is None else f" of object {object_id}"
-        self.notes.append(f"{len(matched)} masks{of_object} in {folder}, for frames {frames}")
+        self.notes.append(f"{counted(len(matched), 'mask')}{of_object} in {folder}, for {which}")
         self.places += [At(frame, object_id, path) for frame, path in matched.items()]
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, UInt16
 from torch import Tensor
 
-from mnemask.errors import InputError, MaskError
+from mnemask.errors import InputError, MaskError, counted
 from mnemask.io.pictures import is_anamorphic
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
@@ -87,7 +87,7 @@ def _say_overlaps(overlaps: Sequence[_Overlap]) -> None:
         frames = len({each.file.frame for each in overlaps})
         log.warning(
             "masks overlap in %s, first %s in %s, which shares %d pixels with earlier masks: the first mask wins",
-            *("1 frame" if frames == 1 else f"{frames} frames", file.path, in_words(file.frame), pixels),
+            *(counted(frames, "frame"), file.path, in_words(file.frame), pixels),
         )
 
 
@@ -376,7 +376,7 @@ class PromptPlan:
             prompts.pointed[object_id] = replace(prompts.pointed.get(object_id, PointPrompt()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct its mask or box" if object_id in shown else ""
-            count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
+            count = f"{counted(len(on), 'click')} on object {object_id}"
             self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} off it' if beside else ''}{also}")
 
     def _gone(self, frame: int, files: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
