@@ -18,7 +18,7 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
 from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.model.stcn import STRIDE
-from mnemask.types import Frame, Masks, take_numpy_numbers
+from mnemask.types import Frame, Masks, is_number, take_numpy_numbers
 
 SCALES = (0.8, 1.25)  # added by tta "scales"
 LEAST_SCALE, MOST_SCALE = 0.5, 2.0
@@ -94,13 +94,13 @@ class TrackerConfig:
             _check_whole("write_every", self.write_every, 1, "such as 5")
         on_growth = 0 if self.write_on_growth is None else self.write_on_growth
         for name, value in (("write_on_growth", on_growth), ("write_above_certainty", self.write_above_certainty)):
-            if not _is_number(value) or not 0 <= value < 1:
+            if not is_number(value) or not 0 <= value < 1:
                 raise InputError(f"{name} is {value!r}", "give a number above 0 and below 1, or 0 to disable it")
         _check_whole("top_k", self.top_k, 1, "such as 20")
         if self.metric not in get_args(Metric):
             raise InputError(f"metric {self.metric!r} is unknown", f"choose one of {', '.join(get_args(Metric))}")
         resolve_kmn_sigma(self.kmn_sigma, 0)
-        if not _is_number(self.stride8_weight) or not 0 <= self.stride8_weight <= 1000:
+        if not is_number(self.stride8_weight) or not 0 <= self.stride8_weight <= 1000:
             raise InputError(
                 f"stride8_weight is {self.stride8_weight!r}",
                 "give a number from 0 (off) to about 8, at most 1000",
@@ -183,10 +183,6 @@ class TrackerConfig:
             raise CheckpointError(
                 f"the tracker's settings are malformed ({type(error).__name__} {error})"[:200], "save them again"
             ) from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_whole(name: str, value: object, least: int, such_as: str) -> None:

@@ -25,6 +25,11 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Returns whether a value is a number of Python; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def take_numpy_numbers(settings: Any) -> None:
     """Replaces NumPy numbers in a frozen dataclass by Python's, before they are checked and written to files."""
     for field in fields(settings):

@@ -24,6 +24,7 @@ from mnemask.io.atomic import make_folder, remove_left_overs, safe_name
 from mnemask.io.label_files import holds_labels
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
+from mnemask.types import is_number
 from mnemask.version import __version__
 
 _SAMPLE = 4096  # bytes that a digest reads at each of three places of a frame's file
@@ -152,7 +153,7 @@ def _numbers(values: object, count: int | None = None, most: float = 1e18) -> tu
     if not isinstance(values, list) or count not in (None, len(values)):
         raise ValueError(f"{values!r} instead of {'a list' if count is None else count} of numbers"[:120])
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        if not is_number(value) or not 0 <= value <= most:
             raise ValueError(f"{value!r} instead of a number from 0 to {most:g}"[:120])
     return tuple(float(value) for value in values)
 

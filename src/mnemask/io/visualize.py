@@ -13,7 +13,7 @@ from jaxtyping import Integer, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.types import MAX_OBJECT_ID, Frame, Picture, rgb_image
+from mnemask.types import MAX_OBJECT_ID, Frame, Picture, is_number, rgb_image
 
 
 def davis_palette(num_colors: int = 256) -> UInt8[np.ndarray, "N 3"]:
@@ -62,7 +62,7 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
     if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iub":
         kind = f"{ids.dtype} {ids.shape}" if isinstance(ids, np.ndarray) else f"a {type(ids).__name__}"
         raise MaskError(f"labels are {kind}", "expected the object id at each pixel, [H W], such as masks.labels")
-    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+    if not is_number(opacity) or not 0 <= opacity <= 1:
         raise InputError(f"opacity is {opacity!r:.40}", "give a number from 0 to 1")
     if canvas.shape[:2] != ids.shape:
         raise MaskError(

@@ -20,6 +20,7 @@ from mnemask.io.atomic import safe_name
 from mnemask.io.name_order import composed
 from mnemask.io.storage import is_address
 from mnemask.manifest.schedule import Clip
+from mnemask.types import is_number
 
 NAME, VIDEO = "name", "video"
 _ALIASES = {"output": NAME, "out": NAME, "boxes": "box", "clicks": "click", "objects": "object", "masks": "mask"}
@@ -176,7 +177,7 @@ def _texts(value: Any, *, split: bool) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{key}={text}" for key, inner in value.items() for text in _texts(inner, split=split)]
     if isinstance(value, list):
-        if value and all(isinstance(each, int | float) and not isinstance(each, bool) for each in value):
+        if value and all(map(is_number, value)):
             return [",".join(map(_plain, value))]
         return [text for each in value for text in _texts(each, split=split)]
     if isinstance(value, str):

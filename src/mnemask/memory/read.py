@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask.errors import InputError
+from mnemask.types import is_number
 
 Metric = Literal["l2", "dot", "cosine"]
 AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and tokens; fits the caches of a CPU
@@ -143,11 +144,7 @@ class Reading:
 
 def check_kmn_sigma(kmn_sigma: object) -> None:
     """Raises InputError unless σ is 0, or a fraction of a frame's short side that a kernel can have."""
-    if (
-        isinstance(kmn_sigma, bool)
-        or not isinstance(kmn_sigma, int | float)
-        or not (kmn_sigma == 0 or MIN_KMN_SIGMA <= kmn_sigma <= MAX_KMN_SIGMA)
-    ):
+    if not is_number(kmn_sigma) or not (kmn_sigma == 0 or MIN_KMN_SIGMA <= kmn_sigma <= MAX_KMN_SIGMA):
         raise InputError(
             f"kmn_sigma is {kmn_sigma!r}",
             f"give 0, which disables the kernel, or a fraction of the frame's short side from {MIN_KMN_SIGMA} to "

@@ -11,7 +11,7 @@ from mnemask.io.random_access import FrameAccess
 from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
 from mnemask.model.checkpoints import packaged_weights
-from mnemask.types import is_whole
+from mnemask.types import is_number, is_whole
 from mnemask.version import __version__
 
 ABOUT = "project.json"
@@ -93,8 +93,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     model, frames, size, every = (settings[name] for name in ("model", "frames", "size", "write_every"))
     if not isinstance(model, str):
         raise InputError(f"model is {model!r}", 'give "compact", or the path of a checkpoint as text')
-    is_number = isinstance(frames, int | float) and not isinstance(frames, bool)
-    if frames is not None and not (is_number and 1 <= frames <= 1000):
+    if frames is not None and not (is_number(frames) and 1 <= frames <= 1000):
         raise InputError(f"frames is {frames!r}", "give the memory budget in frames, 1 to 1000, or None")
     if not (is_whole(size) and 32 <= size <= 4096):
         raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")

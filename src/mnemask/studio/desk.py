@@ -30,6 +30,7 @@ from mnemask.studio.exports import (
     writing,
 )
 from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
+from mnemask.types import is_number
 
 APART = 5  # frames from one doubtful stretch to the next; closer ones are merged
 MOST_PEAKS = 200
@@ -461,7 +462,7 @@ def _asked(
 
 
 def _box(box: list[float], width: int, height: int) -> Box:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) and abs(v) < 1e6 for v in box):
         raise mm.InputError("a box must be x, y, width and height", "reload the page")
     x, y = max(0, int(box[0])), max(0, int(box[1]))
     return x, y, min(int(box[0] + box[2]), width) - x, min(int(box[1] + box[3]), height) - y
