@@ -116,3 +116,59 @@ def test_a_tag_of_a_picture_is_not_counted_among_shapes(tmp_path, caplog):
     path = cvat(tmp_path / "a.xml", image(0, "a.jpg", '<tag label="night"/>', polygon("dog", LEFT)))
     assert read_labels(annotated_frames(path)[0]).any()
     assert "tag" not in caplog.text
+
+
+def frames_given(path, num_frames=6):
+    """The ids that a file gives at each frame, None for those that it says are gone."""
+    plan = PromptPlan(path, [], [], False, num_frames=num_frames)
+    given = [plan(mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), index)) for index in range(num_frames)]
+    return {
+        index: {object_id: mask is not None for object_id, mask in each.items()}
+        for index, each in enumerate(given)
+        if each
+    }
+
+
+def lone(number, corners, frame, label="dog", **more):
+    """A shape that is in no track, as CVAT writes it for a video: its copy in the next frame is outside."""
+    keys = {"keyframe": 1, "outside": 0, "occluded": 0}
+    end = polygon(label, corners, frame=frame + 1, **keys | {"outside": 1})
+    return track(number, polygon(label, corners, frame=frame, **keys), end, label=label, **more)
+
+
+def test_the_object_of_a_shape_outside_tracks_is_not_gone_in_the_next_frame(tmp_path):
+    path = cvat(tmp_path / "a.xml", tracks=lone(0, LEFT, 0))
+    assert frames_given(path) == {0: {1: True}}
+    path = cvat(tmp_path / "b.xml", tracks=track(0, stating(3, LEFT, frame=0), stating(3, LEFT, frame=1, outside=1)))
+    assert frames_given(path) == {0: {3: True}, 1: {3: False}}
+    moved = polygon("dog", LEFT, frame=0), polygon("dog", RIGHT, frame=1, outside=1)
+    assert frames_given(cvat(tmp_path / "c.xml", tracks=track(0, *moved))) == {0: {1: True}, 1: {1: False}}
+
+
+def test_shapes_outside_tracks_are_one_object_per_class(tmp_path):
+    shapes = lone(0, LEFT, 0) + lone(1, RIGHT, 0, "cat") + lone(2, MIDDLE, 3)
+    shapes += track(3, polygon("dog", LEFT, frame=5, keyframe=1))  # in the last frame, none follows
+    assert frames_given(cvat(tmp_path / "a.xml", tracks=shapes)) == {
+        0: {1: True, 2: True},
+        3: {1: True},
+        5: {1: True},
+    }
+    two = cvat(tmp_path / "b.xml", tracks=lone(0, LEFT, 0) + lone(1, RIGHT, 0))
+    assert frames_given(two) == {0: {1: True, 2: True}}
+    grouped = lone(0, LEFT, 0, group_id=4) + lone(1, RIGHT, 0, group_id=2) + lone(2, MIDDLE, 3, group_id=4)
+    assert frames_given(cvat(tmp_path / "c.xml", tracks=grouped)) == {0: {2: True, 4: True}, 3: {4: True}}
+    with refusal(MaskError, "several masks of one class", "track_id"):
+        annotated_frames(cvat(tmp_path / "d.xml", tracks=lone(0, LEFT, 0) + lone(1, RIGHT, 0) + lone(2, MIDDLE, 3)))
+
+
+def test_shapes_between_key_frames_are_tracked_and_not_given(tmp_path, caplog):
+    left = [polygon("dog", LEFT, frame=frame, keyframe=int(frame in (0, 4))) for frame in range(6)]
+    path = cvat(tmp_path / "a.xml", tracks=track(0, *left))
+    assert frames_given(path) == {0: {1: True}, 4: {1: True}}
+    assert "4 frames, all shapes are interpolated" in caplog.text
+    right = [polygon("cat", RIGHT, frame=frame, keyframe=int(frame in (0, 2))) for frame in range(6)]
+    both = cvat(tmp_path / "b.xml", tracks=track(0, *left) + track(1, *right, label="cat"))
+    assert frames_given(both) == {0: {1: True, 2: True}, 2: {2: True}, 4: {1: True}}
+    assert [set(read_labels(frame).flat) for frame in annotated_frames(both)] == [{0, 1, 2}] * 3
+    none = cvat(tmp_path / "c.xml", tracks=track(0, *(shape.replace('keyframe="1"', 'keyframe="0"') for shape in left)))
+    assert list(frames_given(none)) == [0, 1, 2, 3, 4, 5]

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mnemask.errors import InputError, MaskError, ObjectIdError
+from mnemask.errors import InputError, MaskError, ObjectIdError, counted
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS_AND_GIF,
@@ -78,6 +78,7 @@ class Shape:
         mask: a function that returns the mask for a height and a width.
         name: the name of the object.
         depth: where shapes overlap, the one with the greatest depth is in front, and the last one of equal depths.
+        interpolated: whether the tool computed it between two key frames, so that nobody annotated it there.
     """
 
     category: str
@@ -85,6 +86,7 @@ class Shape:
     mask: MaskOf
     name: str = ""
     depth: int = 0
+    interpolated: bool = False
 
 
 @dataclass(slots=True)
@@ -173,6 +175,7 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
     if first:
         log.warning("%s counts track_id from 0: object ids are track_id + 1", path.name)
     crowds = _crowds(content["annotations"])
+    keyed = {track for each, track in zip(content["annotations"], tracks, strict=True) if _keyframe_of(each) is True}
     for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
@@ -194,9 +197,25 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
             continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
-        shape = Shape(class_of(category), object_id, mask, said.get("name") or "")
+        between = _keyframe_of(each) is False and track in keyed  # CVAT states it
+        shape = Shape(class_of(category), object_id, mask, said.get("name") or "", interpolated=between)
         pictures[int(each["image_id"])].shapes.append(shape)
-    return list(pictures.values())
+    return without_interpolated(list(pictures.values()), path)
+
+
+def without_interpolated(pictures: Sequence[AnnotatedFrame], path: Path) -> list[AnnotatedFrame]:
+    """Returns the frames without those in which a tool interpolated every shape between key frames; warns of those."""
+    between = [each for each in pictures if each.shapes and all(shape.interpolated for shape in each.shapes)]
+    if between:
+        log.warning(
+            "%s: in %s, all shapes are interpolated between key frames: nobody annotated them, so they are left out; "
+            "to use such a shape, make it a key frame",
+            *(path, counted(len(between), "frame")),
+        )
+    left_out = {id(each) for each in between if not (each.annotated or each.gone)}
+    for each in between:
+        each.shapes.clear()
+    return [each for each in pictures if id(each) not in left_out]
 
 
 def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -224,6 +243,10 @@ def _json_of(path: Path) -> Any:
 
 def _track_of(annotation: Mapping[str, Any]) -> Any:
     return annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id"))
+
+
+def _keyframe_of(annotation: Mapping[str, Any]) -> Any:
+    return (annotation.get("attributes") or {}).get("keyframe")
 
 
 def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
@@ -305,7 +328,9 @@ def _of_task(
 ) -> AnnotatedFrame:
     file_name = _picture_of(task)
     name = str(task["data"].get("name") or frame_of(file_name) or f"{AT}{place}")
-    picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
+    # A submitted task without a region means an empty frame; a box or a key point alone shows that something is there.
+    is_placed = any({"x", "y"} <= (each.get("value") or {}).keys() for each in answer or ())
+    picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None and not is_placed)
     for each in answer or ():
         if (value := each.get("value")) is None:
             continue  # such as a relation between two regions
@@ -336,8 +361,9 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
         raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
     file_name = last_part(str(content.get("imagePath") or ""))
-    # labelme writes a file only when the user saves a picture, so a file without shapes means an empty frame.
-    picture = AnnotatedFrame(frame_of(file_name) or stem, file_name, size, annotated=True)
+    # labelme writes a file only when the user saves a picture, so a file without shapes means an empty frame; boxes or
+    # points alone show that something is there.
+    picture = AnnotatedFrame(frame_of(file_name) or stem, file_name, size, annotated=not content["shapes"])
     for each in content["shapes"]:
         kind, points = each.get("shape_type") or "polygon", points_of(each["points"])
         if kind == "mask":

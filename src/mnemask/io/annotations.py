@@ -35,6 +35,8 @@ class Annotations:
             file does not state that they are empty.
         gone: the objects that the file states are absent, as with CVAT's `outside`, by the frame's name; in such a
             frame, other objects without a shape may be present.
+        interpolated: likewise, the objects that the tool interpolated there between key frames, if others are
+            annotated in that frame.
 
     Raises:
         MaskError: the file is damaged, of another kind, holds no masks, contradicts itself, or does not state which
@@ -65,6 +67,11 @@ class Annotations:
             picture.name: frozenset(picture.gone - {self._ids[id(shape)] for shape in picture.shapes})
             for picture in self._pictures
             if picture.gone
+        }
+        self.interpolated = {
+            picture.name: frozenset(self._ids[id(shape)] for shape in picture.shapes if shape.interpolated)
+            for picture in self._pictures
+            if any(shape.interpolated for shape in picture.shapes)
         }
         folders = dict.fromkeys(picture.folder for picture in self._pictures if picture.shapes)
         if len(folders) > 1:

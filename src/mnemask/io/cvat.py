@@ -1,7 +1,9 @@
 """Reads CVAT 1.1 files, for images or for video: the shapes of each frame, and the object of each shape."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,13 +19,18 @@ from mnemask.io.annotation_formats import (
     last_part,
     placed,
     points_of,
+    without_interpolated,
 )
 from mnemask.io.shapes import filled, mask_from_run_lengths
 from mnemask.types import check_object_id
 
 
 def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns the annotated frames of a file, identified by image names, or by frame numbers in tracks."""
+    """Returns the annotated frames of a file, identified by image names, or by frame numbers in tracks.
+
+    CVAT writes a shape of a video that is in no track as a track of one frame that ends in the next; its object is not
+    gone there. Frames in which CVAT interpolated every shape between key frames are left out.
+    """
     data = path.read_bytes()
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type, which CVAT does not write")
@@ -49,18 +56,42 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             group = _group_of(each)
             if shape := _shape_of(each, each.attrib.get("label"), None if group in others else group, skipped):
                 picture.shapes.append(shape)
+    step = re.search(r"step *= *(\d+)", root.findtext(".//frame_filter") or "")
+    lone = {id(track) for track in tracks if _is_lone_shape(track, int(step[1]) if step else 1)}
+    # A shape in the last frame is a track without an end.
+    no_tracks = bool(lone) and all(id(track) in lone or len(track) < 2 for track in tracks)
     for track in tracks:
-        track_id = _id_of_track(track, stated)
-        for each in track:
+        track_id = _group_of(track) if no_tracks else _id_of_track(track, stated)
+        interpolates = any(_is_shown(each) and each.get("keyframe") == "1" for each in track)
+        for each in track[:1] if id(track) in lone else track:
             index = int(each.attrib["frame"])
             picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
-            if each.attrib.get("outside") == "1":
+            if not _is_shown(each):
                 picture.annotated = True
                 said = _stated_id(each) or track_id
                 picture.gone |= {said} if said else set()
             elif shape := _shape_of(each, track.attrib["label"], track_id, skipped):
-                picture.shapes.append(shape)
-    return [pictures[index] for index in sorted(pictures)]
+                between = interpolates and each.get("keyframe") == "0"
+                picture.shapes.append(replace(shape, interpolated=between))
+    return without_interpolated([pictures[index] for index in sorted(pictures)], path)
+
+
+def _is_shown(each: ElementTree.Element) -> bool:
+    return each.get("outside") != "1"
+
+
+def _is_lone_shape(track: ElementTree.Element, step: int) -> bool:
+    """Returns whether a track is a shape that was in none: the shape, and a copy in the next frame that is outside.
+
+    Args:
+        track: the track.
+        step: number of frames of the video from one annotated frame to the next.
+    """
+    if len(track) != 2 or not _is_shown(track[0]) or _is_shown(track[1]) or any(map(_stated_id, track)):
+        return False
+    shape, end = track
+    same = all(shape.get(key) == end.get(key) for key in ("points", "rle", "left", "top"))
+    return same and int(end.attrib["frame"]) - int(shape.attrib["frame"]) == step
 
 
 def _stated_id(each: ElementTree.Element) -> int | None:

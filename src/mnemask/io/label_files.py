@@ -170,6 +170,13 @@ def gone_in(path: Path) -> frozenset[int]:
     return opened.gone.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
 
 
+def interpolated_in(path: Path) -> frozenset[int]:
+    """Returns the objects of a label map that its tool interpolated there, while others were annotated."""
+    holder = _holder(path)
+    opened = None if holder is None else _opened(holder)
+    return opened.interpolated.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
+
+
 def only_annotated(paths: list[Path]) -> list[Path]:
     """Returns the label maps that are annotated; logs a warning with their number if the file lists others."""
     said = [path for path in paths if is_annotated(path)]
@@ -278,6 +285,7 @@ class _LabelFile:
     objects: Mapping[int, ObjectInfo]
     unannotated: frozenset[str] = frozenset()
     gone: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    interpolated: Mapping[str, frozenset[int]] = field(default_factory=dict)
     stamp: tuple[tuple[str, int, int], ...] = ()
 
     def read(self, name: str) -> Labels:
@@ -304,8 +312,8 @@ class _LabelFile:
             raise MaskError(f"{path} holds no mask", "write it again")
         if annotations is None:
             return cls(path, packed, shapes, {}, {})
-        said = annotations.files, annotations.objects, annotations.unannotated, annotations.gone
-        return cls(path, packed, shapes, *said, stamp)
+        said = annotations.files, annotations.objects, annotations.unannotated
+        return cls(path, packed, shapes, *said, annotations.gone, annotations.interpolated, stamp)
 
 
 def _holder(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.io.edges import Cutout, soft_masks
-from mnemask.io.label_files import annotated_frames, is_annotated, objects_of
+from mnemask.io.label_files import annotated_frames, interpolated_in, is_annotated, objects_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.writer import MaskWriter
@@ -204,9 +204,9 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
 
 def _differences(project: Project, frame: int, path: Path, ids: set[int]) -> Iterator[tuple[int, Bool[Tensor, "H W"]]]:
     """Yields the id and the new mask of each object with another mask in a file than in the project."""
-    stored = project.labels(frame)
+    stored, unstated = project.labels(frame), interpolated_in(path)
     given = torch.from_numpy(inspect_mask(path, project.frames.size).labels)
-    for object_id in sorted(ids):
+    for object_id in sorted(ids - unstated):
         mask = given == object_id
         if not torch.equal(mask, stored == object_id):
             yield object_id, mask

@@ -25,7 +25,7 @@ from mnemask.io.images import (
     stored_values,
     turned,
 )
-from mnemask.io.label_files import holds_labels, label_paths, read_labels, states_ids
+from mnemask.io.label_files import holds_labels, interpolated_in, label_paths, read_labels, states_ids
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
 from mnemask.types import MAX_OBJECT_ID
 
@@ -87,13 +87,16 @@ class RawMask:
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
     """Returns the upright pixels of an image of `size` (height, width); raises MaskError for anything else.
 
-    For a label video or a file of COCO run lengths, it is the first map; `masks.mkv/00012` names another one.
+    For a label video or a file of COCO run lengths, it is the first map; `masks.mkv/00012` names another one. Objects
+    that an annotation tool interpolated there between key frames are left out.
 
     If the mask fits the video only without its orientation tag, the tag is ignored with a warning: the mask was painted
     on frames that had lost their tag.
     """
     if holds_labels(Path(path)):
         labels = read_labels(path)
+        if interpolated := interpolated_in(Path(path)):
+            labels = np.where(np.isin(labels, sorted(interpolated)), 0, labels).astype(labels.dtype)
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
         pages = len(label_paths(Path(path))) or 1  # `masks.mkv/00012` contains none
         return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)), pages=pages)
