@@ -268,3 +268,78 @@ def test_what_another_tool_corrected_comes_back_and_the_rest_stays(tmp_path, ses
         assert torch.equal(opened.labels(6) == 1, expected)
         assert torch.equal(opened.labels(2), session[1][2])
     assert exit_code("project", project, "--mask", tmp_path / "labels", "--stored", "-o", tmp_path / "two") == 2
+
+
+@pytest.mark.parametrize("given", ["mask", "at"])
+def test_a_correction_whose_tracking_was_stopped_is_tracked_by_the_next_call(tmp_path, session, monkeypatch, given):
+    folder, labels = session
+    (tmp_path / "masks").mkdir()
+    Image.fromarray((labels[4] > 0).byte().numpy()).save(tmp_path / "masks/004.png")
+    how = ("--mask", tmp_path / "masks") if given == "mask" else ("--at", f"4:1={tmp_path / 'masks/004.png'}")
+    made = ("--video", folder.parent / "frames", "--size", 32, "--model", folder.parent / "tiny.safetensors", *how)
+    track = mm.Project.track
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        monkeypatch.setattr(mm.Project, "track", stopped)
+        assert exit_code("project", tmp_path / "made", "-o", tmp_path / "out", *made) != 0
+    monkeypatch.setattr(mm.Project, "track", track)
+    assert exit_code("project", tmp_path / "made", "-o", tmp_path / "out", *made) == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert all(torch.equal(project.labels(index), expected) for index, expected in enumerate(labels))
+        passes = [line for line in project.actions if line["do"] == "track"]
+    assert exit_code("project", tmp_path / "made", "-o", tmp_path / "again", "--mask", tmp_path / "masks") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert [line for line in project.actions if line["do"] == "track"] == passes, "nothing is tracked once more"
+
+
+def painted(path, *colours):
+    """Saves two boxes, one above the other, in colours."""
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[4:12, 8:24], picture[18:28, 20:40] = colours
+    Image.fromarray(picture).save(path)
+    return path
+
+
+PINK, TEAL = (250, 20, 140), (10, 160, 150)
+
+
+@pytest.mark.parametrize("given", ["mask", "at"])
+def test_a_painted_colour_is_one_object_in_every_file(tmp_path, session, given):
+    folder = session[0].parent
+    (tmp_path / "masks").mkdir()
+    files = painted(tmp_path / "masks/002.png", PINK, TEAL), painted(tmp_path / "masks/005.png", TEAL, PINK)
+    how = [word for path in files for word in ("--at", f"{int(path.stem)}={path}")]
+    how = how if given == "at" else ["--mask", tmp_path / "masks"]
+    made = ("--video", folder / "frames", "--size", 32, "--model", folder / "tiny.safetensors", *how)
+    assert exit_code("project", tmp_path / "made", "-o", tmp_path / "out", *made) == 0
+    with mm.Project(tmp_path / "made") as project:
+        pink = int(project.labels(2)[8, 12])
+        assert int(project.labels(5)[22, 30]) == pink
+        assert int(project.labels(5)[8, 12]) == int(project.labels(2)[22, 30]) == 3 - pink
+    white = tmp_path / "white"
+    white.mkdir()
+    shutil.copy(painted(tmp_path / "white.png", (255,) * 3, (0,) * 3), white / "006.png")
+    for unclear in (("--mask", white), ("--at", f"6={white / '006.png'}")):
+        code, said = mnemask("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite", *unclear)
+        assert code == 2
+        assert "which of the objects 1, 2" in said
+
+
+def test_a_file_of_several_pictures_is_no_mask_of_one_frame(tmp_path, session):
+    images = [{"id": i, "file_name": f"{i:03d}.png", "height": 32, "width": 48} for i in (0, 5)]
+    shapes = [
+        {"id": i, "image_id": i, "category_id": 1, "segmentation": [[2, 2, 20, 2, 20, 20]], "track_id": 1}
+        for i in (0, 5)
+    ]
+    content = {"images": images, "annotations": shapes, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    project = shutil.copytree(session[0], tmp_path / "project")
+    line = ("project", project, "-o", tmp_path / "out")
+    code, said = mnemask(*line, "--at", f"5={tmp_path / 'a.json'}")
+    assert code == 2
+    assert "2 pictures" in said
+    assert "a.json/000" in said
+    assert exit_code(*line, "--at", f"5={tmp_path / 'a.json/005'}") == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,15 +19,10 @@ from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_po
 from mnemask.cli.output import console, emit, errors
 
 if TYPE_CHECKING:
-    from mnemask.io.random_access import FrameAccess
-    from mnemask.project import State
+    pass
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
 ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
-
-
-Mark = tuple[int, int, Any]
-"""Frame, object id and mask."""
 
 
 @command
@@ -107,7 +102,8 @@ def project(
     `mnemask project mnemask-projects/camel -o out --stored  # writes the stored ones`
     """
     from mnemask.io.random_access import FrameAccess
-    from mnemask.project import check_export, export_project, follow_video, replay, set_corrections, source_of, state_of
+    from mnemask.project import check_export, export_project, follow_video, replay, source_of, state_of
+    from mnemask.project.corrections import correct, read_marks, set_corrections, set_marks
     from mnemask.prompts import parse_objects, refuse_unknown
 
     if (at or mask) and (stored or keep or (at and mask)):
@@ -130,7 +126,7 @@ def project(
     with FrameAccess(source) as pictures:
         projects = [folder, *([keep] if keep else [])]
         check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
-        marks = _read_marks(at or (), pictures, state)
+        marks = read_marks(at or (), pictures, state)
     known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
     if not mask:
         refuse_unknown(infos, known)
@@ -149,9 +145,11 @@ def project(
         with errors.status("tracking …") as status:
             marked = mm.Project.create(folder, source, **settings) if is_new else mm.Project(folder)
             try:
-                changed = set_corrections(marked, mask, infos) if mask else _set_marks(marked, marks)
-                if changed:
-                    _track(marked, changed, lambda frame: status.update(f"frame {frame.index}"))
+                correct(
+                    marked,
+                    (lambda one: set_corrections(one, mask, infos)) if mask else (lambda one: set_marks(one, marks)),
+                    on_frame=lambda frame: status.update(f"frame {frame.index}"),
+                )
             except BaseException:
                 marked.close()
                 raise
@@ -186,51 +184,3 @@ def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], o
                 f"{str(folder)!r} has --{name} {known}, but {value} is given",
                 f"leave out --{name}, or make a new project",
             )
-
-
-def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -> list[Mark]:
-    """Returns frame, object id and mask of each mask of `--at`; raises InputError if a frame cannot be marked."""
-    from mnemask.prompts import parse_at
-
-    found: list[Mark] = []
-    for mark in map(parse_at, at):
-        if mark.frame >= len(pictures):
-            raise mm.InputError(
-                f"--at marks frame {mark.frame}, which does not exist", f"the video has frames 0 to {len(pictures) - 1}"
-            )
-        if state is not None and state.is_accepted(mark.frame):
-            raise mm.InputError(
-                f"--at marks frame {mark.frame}, which was accepted and so cannot be changed",
-                "leave it out, or unaccept it in the studio first",
-            )
-        masks = mm.read_mask(mark.path, pictures.size)
-        if mark.object_id is not None and len(masks) > 1:
-            raise mm.InputError(f"mask {mark.path} has {len(masks)} objects, but one id is given", "leave the id out")
-        found += [(mark.frame, mark.object_id or object_id, mask) for object_id, mask in masks.items()]
-    return found
-
-
-def _set_marks(project: mm.Project, marks: Sequence[Mark]) -> list[int]:
-    """Marks objects, adding new ones, and returns the marked frames."""
-    for frame, object_id, mask in marks:
-        if object_id not in project.state.objects:
-            project.add_object(object_id=object_id)
-        project.set_key(frame, object_id, mask)
-    return [frame for frame, _, _ in marks]
-
-
-def _track(project: mm.Project, marked: Iterable[int], on_frame: Callable[[mm.Frame], None]) -> None:
-    """Tracks from the first of the marked frames to the end, then backwards from each that shows an object first."""
-    first, *later = sorted(set(marked))
-    project.track(first, on_frame=lambda report, frame: on_frame(frame))
-    keys = project.state.keys
-    begins: dict[int, int] = {}
-    for at, object_id in sorted(keys):
-        begins.setdefault(object_id, at)
-    for start in (first, *sorted(set(begins.values()).intersection(later))):
-        shown = project.labels(start).unique().tolist()
-        ids = [i for i in project.state.keys_at(start) if i in shown and (start - 1, i) not in keys]
-        if start > first:  # objects marked earlier have been tracked up to here
-            ids = [i for i in ids if begins[i] == start]
-        if ids and start and not project.state.is_accepted(start - 1):
-            project.track(start, "backward", to="key", objects=ids, on_frame=lambda report, frame: on_frame(frame))

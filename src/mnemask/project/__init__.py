@@ -2,7 +2,8 @@
 
 from mnemask.io.table import Confidence, doubts
 from mnemask.project.about import follow_video, is_of, source_of
-from mnemask.project.export import check_export, export_project, set_corrections
+from mnemask.project.corrections import set_corrections
+from mnemask.project.export import check_export, export_project
 from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project, state_of
 from mnemask.project.replay import replay

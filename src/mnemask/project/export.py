@@ -1,18 +1,16 @@
-"""Export of a project's masks for other tools, and import of the corrections made there."""
+"""Export of a project's masks for other tools."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.choices import VIDEO_FORMAT_NAMES
-from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.errors import OutputError
 from mnemask.io.edges import Cutout, soft_masks
-from mnemask.io.label_files import annotated_frames, interpolated_in, is_annotated, objects_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.writer import MaskWriter
@@ -20,12 +18,7 @@ from mnemask.io.written import Written, first_same
 from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_run
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
-from mnemask.prompts.mask_file import inspect_mask
-from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated
-from mnemask.prompts.parse import refuse_unknown
-from mnemask.types import MAX_OBJECTS, Masks
-
-log = logging.getLogger(__name__)
+from mnemask.types import Masks
 
 
 def export_project(
@@ -146,67 +139,3 @@ def check_export(
 def _certain(labels: Labels, ids: tuple[int, ...]) -> Float[Tensor, "K1 H W"]:
     """Returns probabilities of 0 and 1."""
     return torch.stack([labels == object_id for object_id in (0, *ids)]).float()
-
-
-def set_corrections(project: Project, place: str | Path, objects: Iterable[int] = ()) -> list[int]:
-    """Sets the masks of a file or folder as keys where they differ from a project's, and returns these frames.
-
-    Tools give back every frame; unchanged ones are left as they are. If an object of the file is missing in a frame, it
-    is absent there; but if most frames are empty, these count as not annotated. New objects are added, with their class
-    in the file.
-
-    Args:
-        project: the project to correct.
-        place: a folder of masks, or the file or folder of an annotation tool, as for `segment --mask`.
-        objects: ids that must exist in the project or the masks.
-
-    Raises:
-        MaskError: the masks cannot be read, or are of other frames or another size; nothing is changed.
-        InputError: a frame to change was accepted, or an object does not exist; nothing is changed.
-    """
-    place = Path(place)
-    names = project.frames.file_names
-    stems = None if names is None else [Path(name).stem for name in names]
-    listed, _ = match_frames(list_masks(place), stems, project.num_frames)
-    shown = {frame: inspect_mask(path, project.frames.size).ids for frame, path in listed.items()}
-    matched = {frame: path for frame, path in listed.items() if shown[frame] or is_annotated(path)}
-    if 2 * len(matched) >= len(listed):
-        matched = listed
-    if never_annotated([bool(shown[frame]) for frame in matched]):
-        matched = {frame: path for frame, path in matched.items() if shown[frame]}
-    if len(matched) < len(listed):
-        log.warning(
-            "%s of %s masks in %s are empty: these frames count as not annotated, and stay as they are",
-            *(len(listed) - len(matched), len(listed), place),
-        )
-    if not matched:
-        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate at least one")
-    ids = {int(object_id) for marked in shown.values() for object_id in marked}
-    if len(ids) > MAX_OBJECTS:
-        raise InputError(
-            f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you want to track"
-        )
-    refuse_unknown(objects, {*project.state.objects, *ids})
-    changed = [
-        frame for frame, path in matched.items() if next(_differences(project, frame, path, ids), None) is not None
-    ]
-    if final := [frame for frame in changed if project.state.is_accepted(frame)]:
-        raise InputError(f"{place} changes frame {final[0]}, which was accepted", "unaccept it first, or leave it out")
-    said = objects_of(next(iter(matched.values())).parent) if annotated_frames(place) else {}
-    for object_id in sorted(ids - project.state.objects.keys()):
-        info = said.get(object_id)
-        project.add_object(info.name if info else "", object_id=object_id, category=info.category if info else "")
-    for frame in changed:
-        for object_id, mask in _differences(project, frame, matched[frame], ids):
-            project.set_key(frame, object_id, mask, {"tool": place.name})
-    return changed
-
-
-def _differences(project: Project, frame: int, path: Path, ids: set[int]) -> Iterator[tuple[int, Bool[Tensor, "H W"]]]:
-    """Yields the id and the new mask of each object with another mask in a file than in the project."""
-    stored, unstated = project.labels(frame), interpolated_in(path)
-    given = torch.from_numpy(inspect_mask(path, project.frames.size).labels)
-    for object_id in sorted(ids - unstated):
-        mask = given == object_id
-        if not torch.equal(mask, stored == object_id):
-            yield object_id, mask

@@ -14,7 +14,7 @@ from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated,
 from mnemask.io.name_order import composed
 from mnemask.io.written import INDEX, Written
 from mnemask.io.yolo import refuse_nearly_yolo
-from mnemask.prompts.parse import FIRST_READ, At
+from mnemask.prompts.parse import FIRST_READ, At, typed
 from mnemask.types import ObjectInfo, check_object_id
 
 log = logging.getLogger(__name__)
@@ -360,6 +360,16 @@ class MaskPlaces:
         of_object = "" if object_id is None else f" of object {object_id}"
         self.notes.append(f"{counted(len(matched), 'mask')}{of_object} in {folder}, for {which}")
         self.places += [At(frame, object_id, path) for frame, path in matched.items()]
+
+
+def refuse_several(at: At) -> None:
+    """Raises MaskError if the mask of one frame is a tool's file of several pictures, of which any may be meant."""
+    pictures = annotated_frames(at.path) if at.path.is_file() else []
+    if len(pictures) > 1:
+        raise MaskError(
+            f"{at.path} has {len(pictures)} pictures, but --at takes the mask of one frame",
+            f"name the picture, such as --at {typed(at.frame)}={pictures[0]}, or give the file with --mask",
+        )
 
 
 def say_not_annotated(folder: Path, empty: Sequence[Path], total: int) -> None:

@@ -13,14 +13,13 @@ from jaxtyping import Bool, UInt16
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError, counted
-from mnemask.io.label_files import annotated_frames
 from mnemask.io.pictures import is_anamorphic
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, say_not_annotated
+from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, refuse_several, say_not_annotated
 from mnemask.prompts.mask_reading import Void
 from mnemask.prompts.parse import (
     FIRST_READ,
@@ -52,16 +51,6 @@ def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> Input
         f"masks are given for frame {frame} but the video has {frames} (counted from 0)",
         "correct the --at, --remove or --click option, or the mask's file name",
     )
-
-
-def _refuse_several(at: At) -> None:
-    """Raises MaskError if a mask of `--at` is a file of several pictures, so that one would be taken at random."""
-    pictures = annotated_frames(at.path) if at.path.is_file() else []
-    if len(pictures) > 1:
-        raise MaskError(
-            f"{at.path} has {len(pictures)} pictures, but --at takes the mask of one frame",
-            f"name the picture, such as --at {typed(at.frame)}={pictures[0]}, or give the file with --mask",
-        )
 
 
 class _Overlap(NamedTuple):
@@ -287,7 +276,7 @@ class PromptPlan:
         """Returns all mask files with their frames, in frame order."""
         places = list(self.later)
         for at in places:
-            _refuse_several(at)
+            refuse_several(at)
         if self.mask is not None:
             found = MaskPlaces.of(self.mask, names, num_frames)
             self.objects, self.notes = dict(found.objects), found.notes
