@@ -187,3 +187,13 @@ def test_a_clip_that_is_kept_at_an_address_is_complete_without_masks_here(files)
         fsspec.filesystem("memory").rm("/elsewhere", recursive=True)
     assert [outcome.state for outcome in outcomes] == ["done", "complete"]
     assert outcomes[1].facts["warnings"] == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("size", "360p"), ("size", "360.5"), ("tta", "twice")])
+def test_settings_of_a_clip_on_remote_storage_are_checked_before_any_clip(tmp_path, option, value):
+    (tmp_path / "clips.csv").write_text(f'video,click,{option}\nmemory://bucket/a.mp4,"1=3,3",{value}\n')
+    code, said = mnemask("batch", tmp_path / "clips.csv", "-o", tmp_path / "out")
+    assert code == 2
+    assert "line 2" in said
+    assert value in said
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,15 @@ from pycocotools import mask as rle
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.io.label_files import annotated_frames, file_names_of, is_annotated, map_name, objects_of, read_labels
+from mnemask.io.label_files import (
+    annotated_frames,
+    file_names_of,
+    interpolated_in,
+    is_annotated,
+    map_name,
+    objects_of,
+    read_labels,
+)
 from mnemask.io.shapes import mask_from_run_lengths, runs_of_text
 from mnemask.types import ObjectInfo
 
@@ -339,3 +347,38 @@ def test_outlines_of_too_few_corners_are_left_out(tmp_path, caplog):
     (path,) = annotated_frames(coco(tmp_path / "a.json", [some, none]))
     assert np.unique(read_labels(path)).tolist() == [0, 1]
     assert "1 outlines with fewer than 3 corners" in caplog.text
+
+
+@pytest.mark.parametrize("tool", ["labelme", "label-studio"])
+def test_a_picture_of_boxes_alone_is_not_empty(tmp_path, tool):
+    box = {"label": "dog", "points": [[5, 5], [25, 35]], "shape_type": "rectangle"}
+    outline = {"label": "dog", "points": [[5, 5], [25, 5], [25, 35]]}
+    if tool == "labelme":
+        for stem, shapes in (("00000", [outline]), ("00004", [box]), ("00008", [])):
+            content = {"imageHeight": H, "imageWidth": W, "imagePath": f"{stem}.jpg", "shapes": shapes}
+            (tmp_path / f"{stem}.json").write_text(json.dumps(content))
+        place = tmp_path
+    else:
+        tasks = [({"image": f"/{stem}.png"}, (LEFT, {})) for stem in ("00000", "00004", "00008")]
+        place = label_studio(tmp_path / "tasks.json", *tasks)
+        told = json.loads(place.read_text())
+        value = {"x": 10, "y": 10, "width": 40, "height": 80, "rectanglelabels": ["dog"]}
+        told[1]["annotations"][0]["result"] = [{"type": "rectanglelabels", "value": value}]
+        told[2]["annotations"][0]["result"] = [{"type": "choices", "value": {"choices": ["empty"]}}]
+        place.write_text(json.dumps(told))
+    assert [map_name(path) for path in annotated_frames(place) if is_annotated(path)] == ["00000", "00008"]
+
+
+def test_shapes_of_coco_between_key_frames_are_no_annotations(tmp_path, caplog):
+    tracked = [
+        annotation(1, corners, image, attributes={"track_id": 5 + (corners is RIGHT), "keyframe": image in keys})
+        for corners, keys in ((LEFT, (1, 3)), (RIGHT, (1,)))
+        for image in (1, 2, 3)
+    ]
+    for number, each in enumerate(tracked, 1):
+        each.update(id=number, category_id=1)
+    place = coco(tmp_path / "a.json", tracked, pictures=3)
+    shown = [path for path in annotated_frames(place) if is_annotated(path)]
+    assert [map_name(path) for path in shown] == ["00000", "00002"]
+    assert [interpolated_in(path) for path in shown] == [set(), {6}]
+    assert "in 1 frame, all shapes are interpolated" in caplog.text

@@ -207,3 +207,29 @@ def test_a_damaged_file_of_a_folder_is_named(tmp_path, name):
     (place / name).write_bytes(b"0 \xff\xfe{")
     with refusal(MaskError, name):
         annotated_frames(place)
+
+
+def test_lines_of_a_tracker_end_with_confidences_and_ids(tmp_path, caplog):
+    outline = FRACTIONS.strip()
+    plain = yolo(tmp_path / "plain", a=outline)
+    for name, ends in (("both", " 0.87"), ("id", "")):
+        texts = {f"f{at}": f"{outline}{ends} 7\n0 0.5 0.5 0.2 0.3{ends} 2\n" for at in range(3)}
+        folder = yolo(tmp_path / name, **texts)
+        assert set(objects_of(folder)) == {7}
+        for path in annotated_frames(folder):
+            assert set(read_labels(path).flat) == {0, 7}
+            assert np.array_equal(read_labels(path) > 0, read_labels(*annotated_frames(plain)) > 0)
+    assert "3 boxes" in caplog.text
+    alone = yolo(tmp_path / "alone", **{f"f{at}": f"{outline} 0.9 1\n" for at in range(3)})
+    assert set(objects_of(alone)) == {1}
+
+
+def test_a_last_corner_at_the_lower_edge_is_no_id(tmp_path):
+    folder = yolo(tmp_path / "labels", a="0 0.1 0.1 0.4 0.1 0.4 1\n", b="0 0.1 0.1 0.4 0.1 0.4 0.9\n")
+    assert [int((read_labels(path) > 0).any(1).sum()) for path in annotated_frames(folder)] == [35, 31]
+
+
+def test_a_tracker_that_was_not_sure_in_a_frame_is_refused(tmp_path):
+    outline = FRACTIONS.strip()
+    with refusal(MaskError, "some masks but not of others"):
+        annotated_frames(yolo(tmp_path / "labels", a=f"{outline} 0.9 3", b=f"{outline} 0.4"))

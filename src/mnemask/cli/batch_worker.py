@@ -21,6 +21,7 @@ import mnemask as mm
 from mnemask.cli import segment
 from mnemask.cli.batch import SEGMENT, options_of_a_clip
 from mnemask.cli.output import errors, speaking
+from mnemask.config import views_of
 from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.storage import fetched, is_fetched
@@ -271,7 +272,11 @@ def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
         def check(options: Mapping[str, Any]) -> None:
             if any(is_fetched(str(each)) for each in options.values()):
-                return  # files on remote storage are checked only when the clip's turn comes
+                # Files on remote storage are checked only when the clip's turn comes.
+                with _usage_told(options):
+                    clip_command().make_context("segment", _line(options, Path(nowhere), "--resume"))
+                views_of(str(options.get("tta", "")))
+                return
             token = segment.LENT.set(segment.Lent(checks_only=True))
             try:
                 with speaking(quiet=True, as_json=False):
@@ -284,9 +289,21 @@ def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
     """Calls `segment` and returns its exit code, 0 if the clip is complete; raises MnemaskError if it fails."""
+    with _usage_told(options):
+        code = clip_command().main(_line(options, folder, mode), "segment", standalone_mode=False)
+    return int(code or 0)
+
+
+def _line(options: Mapping[str, Any], folder: Path, mode: str) -> list[str]:
     *given, end, video = arguments(options)
+    return [*given, mode, f"--out={folder}", end, video]
+
+
+@contextmanager
+def _usage_told(options: Mapping[str, Any]) -> Iterator[None]:
+    """Converts errors in the usage of `segment`, in a `with` block, to an InputError that names the option."""
     try:
-        code = clip_command().main([*given, mode, f"--out={folder}", end, video], "segment", standalone_mode=False)
+        yield
     except _USAGE_ERROR as error:
         name = max(getattr(getattr(error, "param", None), "opts", ["--"]), key=len).removeprefix("--")
         said = f"{name} is {options[name]!r}: " if name in options else ""
@@ -294,4 +311,3 @@ def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
             said + error.message.removeprefix("Value error, ").rstrip("."),
             "correct it, or leave it out to use the default",
         ) from error
-    return int(code or 0)

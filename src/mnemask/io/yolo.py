@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mnemask.io.frame_files import like_labels
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES, open_image, shown_size
 from mnemask.io.name_order import natural_order
 from mnemask.io.shapes import filled
+from mnemask.types import check_object_id
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     names = _names_of(labels)
     images = _pictures_of(labels)
     pictures = []
+    lines: list[tuple[AnnotatedFrame, str, list[str]]] = []
     for path in natural_order(_texts(labels)):
         if path.stem not in images:
             places = [place for place in _places_of_pictures(labels)[1:] if place.is_dir()]
@@ -92,11 +94,15 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         picture = AnnotatedFrame(path.stem, images[path.stem].name, (height, width))
         with naming_damage(path):
             for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-                said = f"line {number} of {path}"
                 _refuse_nearly(path, number, line)
-                if line.strip() and (shape := _shape_of(line.split(), names, said, picture, skipped)):
-                    picture.shapes.append(shape)
+                if line.strip():
+                    lines.append((picture, f"line {number} of {path}", line.split()))
         pictures.append(picture)
+    with_ids = _end_with_ids([numbers for _, _, (_, *numbers) in lines])
+    for picture, said, parts in lines:
+        with naming_damage(folder):
+            if shape := _shape_of(parts, with_ids, names, said, picture, skipped):
+                picture.shapes.append(shape)
     if not names and any(picture.shapes for picture in pictures):
         log.warning(
             "%s has no data.yaml or %s that names its classes: they are named by their number", folder, _CLASSES
@@ -122,11 +128,35 @@ def _pictures_of(labels: Path) -> dict[str, Path]:
     }
 
 
+def _end_with_ids(lines: Iterable[Sequence[str]]) -> bool:
+    """Returns whether lines end with the ids of objects, which `yolo track` adds, and not with the last corner's y.
+
+    That is certain with an id above 1; a single object has id 1 in every line.
+    """
+    shapes = [numbers for numbers in lines if len(numbers) > 4 and not _are_keypoints(numbers)]
+    if any(abs(float(each)) > _LARGEST_FRACTION for numbers in shapes for each in numbers[:-1]):
+        return False  # not fractions of a picture
+    lasts = [int(numbers[-1]) if _is_id(numbers[-1]) else 0 for numbers in shapes]
+    return any(last > 1 for last in lasts) or (len(lasts) > 2 and all(lasts))
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and int(text) >= 1
+
+
 def _shape_of(
-    parts: Sequence[str], names: Mapping[int, str], place: str, picture: AnnotatedFrame, skipped: Counter[str]
+    parts: Sequence[str],
+    with_ids: bool,
+    names: Mapping[int, str],
+    place: str,
+    picture: AnnotatedFrame,
+    skipped: Counter[str],
 ) -> Shape | None:
     """Returns the outline in the parts of a line; None if they are a box or keypoints."""
     kind, *numbers = parts
+    object_id = None
+    if with_ids and len(numbers) > 4 and not _are_keypoints(numbers) and _is_id(numbers[-1]):
+        object_id = check_object_id(int(numbers.pop()))
     if len(numbers) in (4, 5):  # the fifth is a network's confidence
         skipped["boxes"] += 1
         return None
@@ -144,7 +174,7 @@ def _shape_of(
             "divide x by the picture's width and y by its height, or export it again",
         )
     mask = partial(filled, [np.round(corners * picture.size[::-1], 2)])
-    return Shape(class_of(names.get(int(kind), f"class {kind}")), None, mask)
+    return Shape(class_of(names.get(int(kind), f"class {kind}")), object_id, mask)
 
 
 def _are_keypoints(numbers: Sequence[str]) -> bool:
