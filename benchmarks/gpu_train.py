@@ -106,9 +106,11 @@ def photographs(data: Path) -> Iterator[tuple[Path, Path]]:
 
 def shrunk(image: Path, mask: Path, short_side: int, quality: int) -> tuple[bytes, bytes]:
     """Returns a picture as WebP and its mask as PNG, reduced to the short side; smaller ones keep their size."""
-    picture = read_rgb(image)
-    labels = put_back(read_labels(mask), SHRUNK.get(mask.parts[-4]))
+    picture, shrunk_as = read_rgb(image), SHRUNK.get(mask.parts[-4])
+    labels = put_back(read_labels(mask), shrunk_as)
     height, width = labels.shape
+    if shrunk_as is not None:  # of another height, so that its mask is not put back again as it is read
+        short_side = min(short_side, shrunk_as[1] - 1)
     scale = min(1.0, short_side / min(height, width))
     size = (round(width * scale), round(height * scale))
     if scale < 1:

@@ -10,6 +10,8 @@ with a 95 % bootstrap interval over clips: it does not say how much two runs of 
 """
 
 import argparse
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,18 @@ def scores_of(variant: str, args: argparse.Namespace) -> dict:
     return {clip: known(file_of(args.out / variant, args.size, name)) for clip, name in names.items()}
 
 
+def refuse_others(args: argparse.Namespace) -> None:
+    """Raises SystemExit if a folder has results of other arguments; else notes these."""
+    digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
+    settings = {"steps": args.steps, "seed": args.seed, "data": str(args.data.resolve()), "weights": digest}
+    file = args.out / "settings.json"
+    if file.exists() and (found := json.loads(file.read_text())) != settings:
+        differing = ", ".join(name for name in settings if settings[name] != found.get(name))
+        raise SystemExit(f"{args.out} holds results of other {differing}; give another folder")
+    args.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="a folder for runs and scores")
@@ -93,6 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     args.settings = [in_full(setting, args.size) for setting in SETTINGS]
     if not args.table:
+        refuse_others(args)
         for variant in args.variant or VARIANTS:
             score(variant, train(variant, args), args)
     print("\n" + table(args))

@@ -68,5 +68,14 @@ def test_a_candidate_branches_off_a_trunk_that_was_stopped(tmp_path, monkeypatch
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_trained(tmp_path, monkeypatch, data, wrong):
     words = [word.format(data=data) for word in wrong]
-    assert run(monkeypatch, "real-video", *words, "-o", tmp_path / "run") == 2
+    begin = () if "--branch" in wrong else ("--weights", "compact")
+    assert run(monkeypatch, "real-video", *words, *begin, "-o", tmp_path / "run") == 2
     assert not (tmp_path / "run" / "latest.safetensors").exists()
+
+
+@pytest.mark.parametrize("recipe", ["real-video", "compact"])
+def test_a_key_encoder_that_is_not_trained_needs_weights(tmp_path, monkeypatch, capsys, data, recipe):
+    given = data if recipe == "real-video" else f"composites={data}"
+    assert run(monkeypatch, recipe, "--data", given, "-o", tmp_path / "run") == 2
+    assert "no weights are given" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

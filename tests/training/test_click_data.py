@@ -93,3 +93,11 @@ def test_a_mask_of_another_size_than_its_picture_is_refused(tmp_path: Path, size
     cv2.imwrite(str(mask), cv2.resize(cv2.imread(str(mask), 0), size, interpolation=cv2.INTER_NEAREST))
     with refusal(InputError, f"{size[0]}x{size[1]}", "80x60"):
         ClickPictures(tmp_path).draw(np.random.default_rng(0), 48)
+
+
+def test_objects_that_are_mostly_out_of_sight_are_found(tmp_path: Path) -> None:
+    for number in range(10):
+        boxes = [(20, 10, 30, 30)] if number == 4 else []
+        write_picture(tmp_path / "video_train" / "clips" / "dog", f"{number:05d}", boxes, images="frames")
+    pictures, rng = ClickPictures(tmp_path), np.random.default_rng(0)
+    assert all((pictures.draw(rng, 48).truths[0] == 1).any() for _ in range(60))

@@ -1,9 +1,12 @@
 """Training sets by name, and one's own frames."""
 
+import signal
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from drawn_data import draw_photographs, draw_video
 from PIL import Image
 from refusals import refusal
@@ -11,7 +14,7 @@ from refusals import refusal
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError
-from mnemask.training.data import Batches, open_own_videos, open_sources, parse_data
+from mnemask.training.data import Batches, _begin_worker, open_own_videos, open_sources, parse_data
 from mnemask.training.recipes import RECIPES, finetune, main, static
 
 
@@ -198,3 +201,14 @@ def test_a_recipe_of_few_steps_is_the_same_run_in_short(name):
         assert whole.bootstrap.fraction(int(whole.steps * share)) == pytest.approx(
             short.bootstrap.fraction(int(50 * share)), abs=0.05
         )
+
+
+def test_ctrl_c_reaches_the_process_that_trains_and_not_those_that_draw_clips():
+    before = signal.getsignal(signal.SIGINT), cv2.getNumThreads(), torch.get_num_threads()
+    try:
+        _begin_worker(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        cv2.setNumThreads(before[1])
+        torch.set_num_threads(before[2])

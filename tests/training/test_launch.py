@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
 from refusals import refusal
 from test_data import draw_own_video
@@ -80,3 +82,24 @@ def test_videos_that_cannot_be_scored_are_refused_before_training(tmp_path):
             Image.fromarray(np.eye(48, dtype=np.uint8)).save(tmp_path / part / f"{index}.png")
     with refusal(InputError, "2 frames", "--validate"):
         Validation(tmp_path)
+
+
+def test_processes_wait_for_one_that_validates_for_hours(monkeypatch):
+    made = []
+
+    class NoFabric(Fabric):
+        def __init__(self, **settings):
+            made.append(settings["strategy"])
+
+        def launch(self):
+            pass
+
+    monkeypatch.setattr("mnemask.training.launch.Fabric", NoFabric)
+    threads = torch.get_num_threads()
+    try:
+        Hardware("cpu", devices=2).fabric()
+        Hardware("cpu").fabric()
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0]._timeout >= timedelta(days=1)
+    assert made[1] == "auto"

@@ -181,6 +181,12 @@ def train(
         raise mm.InputError("--weights and --imagenet both give weights to start from", "give one of them")
     if branch and (weights or imagenet):
         raise mm.InputError("--branch and --weights or --imagenet both give weights to start from", "give one of them")
+    begins = not (weights or imagenet or branch or (resume and (out / "latest.safetensors").exists()))
+    if begins and chosen.frozen:
+        raise mm.InputError(
+            f"recipe {recipe.value} trains only a part of the key encoder, and no weights are given for the rest",
+            "give --weights compact to continue from the package's weights, --imagenet with ResNet-18, or --branch",
+        )
     _run(
         "train",
         chosen,

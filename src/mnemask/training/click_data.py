@@ -26,7 +26,7 @@ WEIGHTS = {"duts_tr_2600": 2.0, "davis2016_train": 4.0, "coco128_seg": 2.5, "coc
 MIN_SHARE = 0.004  # of the picture; minimum size of an object
 MAX_SHARE = 0.7
 MIN_PIXELS = 100  # of a crop that must show the object
-MAX_TRIES = 20
+MAX_TRIES = 500  # objects may be out of sight in most frames of a video
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,13 @@ class ClickPictures:
         """Returns a random crop with two objects and sides of `size` pixels."""
         for _ in range(MAX_TRIES):
             index = min(int(np.searchsorted(self.weights, rng.random(), side="right")), len(self.pictures) - 1)
-            image, values = self.pictures[index].read()
-            objects = self.pictures[index].objects(values)
+            picture = self.pictures[index]
+            image, values = picture.read()
+            objects = picture.objects(values)
             if objects and (crop := _crop(rng, image, objects, size)):
                 return crop
         raise InputError(
-            f"{MAX_TRIES} pictures in a row show no object to click on", f"check masks such as {self.pictures[0].mask}"
+            f"{MAX_TRIES} pictures in a row show no object to click on", f"check masks such as {picture.mask}"
         )
 
 

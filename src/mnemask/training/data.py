@@ -1,6 +1,7 @@
 """Training sets by name, and batches of clips, which depend on the seed and the step alone."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[
             batch_size=None,
             sampler=range(from_step * batches.parts, len(batches)),
             num_workers=workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin_worker,
             pin_memory=pin,
             prefetch_factor=4 if workers else None,
             # Not forked from this process: a fork of a process with threads may hang.
@@ -253,6 +254,7 @@ def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[
     )
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops, and needs clips
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -4,10 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from mnemask.datasets.annotated import AnnotatedVideo, refuse_mixed
 from mnemask.datasets.clips import ClipSource
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 CLICK_FILES = ("latest.safetensors", "clicks.safetensors", "log.jsonl")
 RUN_FILES = ("latest.safetensors", "model.safetensors", "log.jsonl", "validation.jsonl")
+# The other processes wait while the first one validates, which by default may take only 30 minutes.
+_LONGEST_WAIT = timedelta(days=7)
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
@@ -64,7 +68,8 @@ class Hardware:
         precision = self.precision
         if precision == "auto":
             precision = str(preferred_dtype(torch.device(accelerator))).removeprefix("torch.")
-        strategy = "ddp" if self.devices * self.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ else "auto"
+        several = self.devices * self.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+        strategy = DDPStrategy(timeout=_LONGEST_WAIT) if several else "auto"
         fabric = Fabric(
             accelerator=accelerator,
             devices=self.devices,
