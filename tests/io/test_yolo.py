@@ -233,3 +233,9 @@ def test_a_tracker_that_was_not_sure_in_a_frame_is_refused(tmp_path):
     outline = FRACTIONS.strip()
     with refusal(MaskError, "some masks but not of others"):
         annotated_frames(yolo(tmp_path / "labels", a=f"{outline} 0.9 3", b=f"{outline} 0.4"))
+
+
+def test_the_file_of_a_line_that_is_no_number_is_named(tmp_path):
+    folder = yolo(tmp_path / "labels", a=FRACTIONS, b="0 0.1 0.1 0.4 abc 0.4 0.9")
+    with refusal(MaskError, r"b\.txt"):
+        annotated_frames(folder)

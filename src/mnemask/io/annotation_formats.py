@@ -197,7 +197,7 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
             continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
-        between = _keyframe_of(each) is False and track in keyed  # CVAT states it
+        between = track is not None and _keyframe_of(each) is False and track in keyed  # CVAT states it
         shape = Shape(class_of(category), object_id, mask, said.get("name") or "", interpolated=between)
         pictures[int(each["image_id"])].shapes.append(shape)
     return without_interpolated(list(pictures.values()), path)

@@ -81,7 +81,7 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     names = _names_of(labels)
     images = _pictures_of(labels)
     pictures = []
-    lines: list[tuple[AnnotatedFrame, str, list[str]]] = []
+    lines: list[tuple[AnnotatedFrame, Path, int, list[str]]] = []
     for path in natural_order(_texts(labels)):
         if path.stem not in images:
             places = [place for place in _places_of_pictures(labels)[1:] if place.is_dir()]
@@ -96,12 +96,12 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
                 _refuse_nearly(path, number, line)
                 if line.strip():
-                    lines.append((picture, f"line {number} of {path}", line.split()))
+                    lines.append((picture, path, number, line.split()))
         pictures.append(picture)
-    with_ids = _end_with_ids([numbers for _, _, (_, *numbers) in lines])
-    for picture, said, parts in lines:
-        with naming_damage(folder):
-            if shape := _shape_of(parts, with_ids, names, said, picture, skipped):
+    with_ids = _end_with_ids([numbers for *_, (_, *numbers) in lines])
+    for picture, path, number, parts in lines:
+        with naming_damage(path):
+            if shape := _shape_of(parts, with_ids, names, f"line {number} of {path}", picture, skipped):
                 picture.shapes.append(shape)
     if not names and any(picture.shapes for picture in pictures):
         log.warning(
@@ -134,10 +134,18 @@ def _end_with_ids(lines: Iterable[Sequence[str]]) -> bool:
     That is certain with an id above 1; a single object has id 1 in every line.
     """
     shapes = [numbers for numbers in lines if len(numbers) > 4 and not _are_keypoints(numbers)]
-    if any(abs(float(each)) > _LARGEST_FRACTION for numbers in shapes for each in numbers[:-1]):
-        return False  # not fractions of a picture
+    if not all(_is_fraction(each) for numbers in shapes for each in numbers[:-1]):
+        return False
     lasts = [int(numbers[-1]) if _is_id(numbers[-1]) else 0 for numbers in shapes]
     return any(last > 1 for last in lasts) or (len(lasts) > 2 and all(lasts))
+
+
+def _is_fraction(text: str) -> bool:
+    """Returns whether a text may be a fraction of a picture; what is no number is refused where its line is read."""
+    try:
+        return abs(float(text)) <= _LARGEST_FRACTION
+    except ValueError:
+        return False
 
 
 def _is_id(text: str) -> bool:
