@@ -5,6 +5,7 @@ import os
 import resource
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.memory.policies import LFU
+from mnemask.memory.policies import LFU, PerObject, RandomEviction, RestrictedMemory
 from mnemask.memory.storage import FORMAT, digest_of
 from mnemask.model.stcn import STCN
 
@@ -64,6 +65,18 @@ def test_settings_come_back(tiny_model, tmp_path):
     assert loaded.policy == tracker.policy
     assert loaded.memory.budget == tracker.memory.budget
     assert loaded.config == tracker.config
+
+
+def test_a_policy_of_numpy_numbers_comes_back(tiny_model, tmp_path, as_users_call_it):
+    for given, meant in (
+        (LFU(write_every=np.int64(3)), LFU(write_every=3)),
+        (RestrictedMemory(freshness=np.float32(1.5)), RestrictedMemory(freshness=1.5)),
+        (RandomEviction(seed=np.uint8(7)), RandomEviction(seed=7)),
+        (PerObject(LFU(), pin=np.bool_(False)), PerObject(LFU(), pin=False)),
+    ):
+        mm.Tracker(tiny_model, policy=given).save(tmp_path / "numpy.bank")
+        given.check_fields()
+        assert repr(mm.Tracker.load(tmp_path / "numpy.bank", tiny_model).policy) == repr(meant)
 
 
 def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):

@@ -1,10 +1,11 @@
 import numpy as np
+import pytest
 from PIL import Image
 from refusals import refusal
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.measure import Truth, agreements, moments, undominated
-from mnemask.comparison.track import PolicyFolder, overlap
+from mnemask.comparison.track import PolicyFolder, PolicyRun, overlap
 from mnemask.errors import InputError, MaskError
 from mnemask.io.atomic import safe_name
 
@@ -80,6 +81,46 @@ def test_objects_that_nobody_tracks_do_not_count(tmp_path):
     truth = Truth.from_folder(tmp_path / "truth", clip_of(3))
     assert truth.protocol == "davis2017"
     assert set(np.unique(truth.labels(1, [2]))) == {0, 2}
+
+
+def run_of(given, num_frames):
+    """A run in which these objects were given, by frame."""
+    times = [0.01] * num_frames
+    return PolicyRun("lfu", "LFU", "2 frames", 5, 0.0, given, times, [1] * num_frames, times, 1, {}, [])
+
+
+def test_an_object_is_scored_only_after_it_was_given(tmp_path):
+    both = labels((1, 0, 8), (2, 12, 18))
+    write(tmp_path / "truth", [both] * 9)
+    write(tmp_path / "lfu/masks", [labels((1, 0, 8))] * 3 + [both] * 2 + [labels((1, 0, 8), (2, 15, 18))] * 4)
+    truth, clip, run = Truth.from_folder(tmp_path / "truth", clip_of(9)), clip_of(9), run_of({0: [1], 3: [2]}, 9)
+    report = truth.score(PolicyFolder(tmp_path / "lfu"), run, clip)
+    first, second = report.objects
+    assert (len(first.region_frames), len(second.region_frames)) == (7, len(truth.files) - 1 - 4)
+    assert second.region_frames == (1.0, 0.5, 0.5, 0.5)
+    curve = truth.curve(report, 9)
+    assert curve[0] is None
+    assert curve[1:5] == [1.0] * 4
+    assert max(curve[5:8]) < 1
+    assert curve[8] is None
+
+
+def test_one_object_that_is_given_late_is_scored_from_then_on(tmp_path):
+    write(tmp_path / "truth", [np.where(labels((1, 0, 10)) > 0, 255, 0).astype(np.uint8)] * 7)
+    write(tmp_path / "lfu/masks", [labels()] * 3 + [labels((1, 0, 10))] * 4)
+    truth, clip = Truth.from_folder(tmp_path / "truth", clip_of(7)), clip_of(7)
+    report = truth.score(PolicyFolder(tmp_path / "lfu"), run_of({3: [1]}, 7), clip)
+    assert [score.region_frames for score in report.objects] == [(1.0, 1.0)]
+    assert truth.curve(report, 7) == [None, None, None, None, 1.0, 1.0, None]
+
+
+@pytest.mark.parametrize("to_come", [{3: [2], 0: [1]}, {0: [1], 3: [2], 6: [2]}])
+def test_an_object_that_is_given_after_the_last_true_mask_that_shows_it_is_refused(tmp_path, to_come):
+    write(tmp_path / "truth", [labels((1, 0, 8), (2, 12, 18))] * 3 + [labels((1, 0, 8))] * 4)
+    truth = Truth.from_folder(tmp_path / "truth", clip_of(7))
+    with refusal(InputError, "object 2 is given in frame 3", "frame 2"):
+        truth.refuse_other_ids(to_come)
+    truth.refuse_other_ids({2: [2], 5: [1, 2]})
 
 
 def test_true_masks_are_found_by_the_names_that_masks_are_written_under(tmp_path):

@@ -36,6 +36,13 @@ def test_a_good_mask_is_described_and_nothing_else(tmp_path):
     assert findings[2].what == "object 2: 3621 pixels (15 %), box 130,20,51,71"
 
 
+@pytest.mark.parametrize(("rows", "percent"), [(400, "100"), (398, "100"), (396, "99"), (39, "9.8"), (1, "0.25")])
+def test_the_share_of_an_object_is_a_plain_number(tmp_path, rows, percent):
+    labels = np.zeros((400, 30), np.uint8)
+    labels[:rows] = 1
+    assert f"({percent} %)" in said(diagnose(save(tmp_path / "m.png", labels)), "ok")[1]
+
+
 def test_blended_ids_are_a_problem_and_soft_black_and_white_a_warning(tmp_path):
     findings = diagnose(save(tmp_path / "m.png", cv2.resize(drawn() * 3, (333, 200)), palette=False))
     assert "blends of ids" in said(findings, "problem")[0]

@@ -209,6 +209,18 @@ def test_code_for_so_many_threads_is_not_taken_for_another_number(tiny_model, ca
     assert len(folders) == 2
 
 
+def test_code_for_one_processor_is_not_taken_for_another(tiny_model, monkeypatch, cache, tmp_path):
+    monkeypatch.setattr(fixed_shapes, "CPU_INFO", tmp_path / "cpuinfo")
+    folders = []
+    for flags in ("fpu sse avx2", "avx2 fpu sse", "fpu sse avx512f"):
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvmx flags\t: x\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+        folders.append(ENGINES["compile"](tiny_model).folder)
+    assert folders[0] == folders[1] != folders[2]
+    (tmp_path / "cpuinfo").unlink()
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert fixed_shapes.processor() == "arm"
+
+
 def test_without_a_compiler_the_engine_says_what_to_install(tiny_model, monkeypatch, cache):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with refusal(mm.InputError, "install"):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos, picture_and_labels, write_png
@@ -202,3 +204,13 @@ def test_lists_of_davis_are_read_as_people_save_them(tmp_path):
     listing.write_text("my camel", encoding="utf-16")
     with refusal(InputError, "UTF-8"):
         Benchmark(tmp_path, "davis2016").open()
+
+
+def test_a_video_whose_name_is_not_utf_8_is_refused_before_it_is_tracked(tmp_path):
+    draw_video(tmp_path / "video/frames", tmp_path / "video/masks")
+    try:
+        (tmp_path / "video").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    with refusal(InputError, r"'caf\\udce9'", "another name"):
+        Benchmark(tmp_path, "folder").open()

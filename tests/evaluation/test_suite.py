@@ -363,3 +363,15 @@ def test_results_do_not_lie_among_the_data(tiny, tmp_path):
         with refusal(OutputError, "data"):
             run_benchmark(Benchmark(root.parent, "folder"), ["lfu"], out, tiny)
     assert len(list((root / "masks").iterdir())) == 4
+
+
+def test_results_beside_the_videos_are_taken_up_again_and_are_no_video(tiny, tmp_path, caplog):
+    folder_of_one(tmp_path / "one", [(64, 48)] * 4)
+    told, out = Interrupting(), tmp_path / "eval"
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(Benchmark(tmp_path, "folder"), ["lfu"], out, tiny, on_progress=Interrupting(at=2))
+    (first,) = run_benchmark(Benchmark(tmp_path, "folder"), ["lfu"], out, tiny)
+    (again,) = run_benchmark(Benchmark(tmp_path, "folder"), ["lfu"], out, tiny, on_progress=told)
+    assert (told.reports[0].found, told.frames) == (1, 0)
+    assert again == first
+    assert not caplog.messages

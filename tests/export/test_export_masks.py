@@ -246,6 +246,20 @@ def test_a_track_of_cvat_ends_where_its_object_leaves_and_begins_again(tmp_path,
     ]
 
 
+def test_tracks_of_cvat_end_where_a_run_was_cut_off_and_not_where_it_is_complete(tmp_path):
+    write_run(tmp_path / "run", indices=range(3))
+    export_masks(tmp_path / "run", "cvat-video", tmp_path / "whole")
+    (tmp_path / "run/checkpoint").mkdir()
+    export_masks(tmp_path / "run", "cvat-video", tmp_path / "cut")
+    whole, cut = (ET.parse(tmp_path / each / "annotations.xml") for each in ("whole", "cut"))
+    for object_id in OBJECTS:
+        ours, theirs = (list(each.find(f"track[@id='{object_id}']")) for each in (cut, whole))
+        assert (theirs[-1].get("frame"), theirs[-1].get("outside")) == ("2", "0")
+        assert [each.attrib for each in ours[:-1]] == [each.attrib for each in theirs]
+        assert (ours[-1].get("frame"), ours[-1].get("outside")) == ("3", "1")
+        assert ours[-1].get("points") == theirs[-1].get("points")
+
+
 def test_a_tolerance_takes_corners_away_and_few_pixels(tmp_path, run):
     export_masks(run[0], "coco-polygons", tmp_path, tolerance=1.5)
     exact = export_masks(run[0], "coco-polygons", tmp_path / "exact")
@@ -293,6 +307,26 @@ def test_zarr_and_parquet_hold_what_arrays_and_the_table_hold(tmp_path, run):
     table = parquet.read_table(tmp_path / "table/table.parquet").to_pydict()
     assert table["frame"] == [index for index in range(5) for _ in OBJECTS]
     assert table["area"][:3] == [226, 144, 51]
+
+
+def test_parquet_has_the_same_types_whatever_the_table_has_at_its_beginning(tmp_path, run):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_run(tmp_path / "run")
+    seen = [row for row in (tmp_path / "run/table.csv").read_text().splitlines(True) if ",137," in row]
+    header = (tmp_path / "run/table.csv").read_text().splitlines(True)[0]
+    hidden = f"0,00000,,137,,,1.0000,0{',' * 6},0,0.0000,,,,0.000\n"
+    count = 2**20 // len(hidden) + 100
+    (tmp_path / "run/table.csv").write_text("".join([header, *[hidden] * count, *seen]))
+    export_masks(tmp_path / "run", "table", tmp_path / "late")
+    export_masks(run[0], "table", tmp_path / "timed")
+    late, timed = (parquet.read_table(tmp_path / each / "table.parquet") for each in ("late", "timed"))
+    assert late.schema == timed.schema
+    assert late["area"].to_pylist()[: count + 1] == [0] * count + [51]
+    assert late["seconds"].null_count == count
+    assert timed["seconds"].null_count == 0
+    assert timed.schema.field("frame").type == "int64"
+    assert timed.schema.field("certainty").type == "double"
+    assert timed.schema.field("class").type == "string"
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,13 @@ def test_a_memory_of_nothing_has_a_sheet_too():
     assert sheet.shape[1] == 1280
 
 
+def test_tokens_of_an_earlier_video_have_no_frame_to_be_drawn_in():
+    grid = CellGrid((64, 96), None)
+    told = replace(explanation(grid, [-1, 4, -3], [0.5, 0.3, 0.2]), cell=np.array([5000, 3, 24]))
+    assert sources_of(told) == [4]
+    assert explained_sheet(told, np.zeros((64, 96, 3), np.uint8), {}).shape[1] == 1280
+
+
 def test_the_heaviest_frames_come_first_and_weight_is_the_mean_over_objects_that_read():
     grid = CellGrid((64, 96), None)
     told = explanation(grid, [0, 4, 4, 7], [0.4, 0.35, 0.2, 0.05])

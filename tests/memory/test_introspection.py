@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 from mnemask import Budget, InputError, Tracker
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError
+from mnemask.inspection import inspect_bank
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.introspection import Provenance, read_provenance
 from mnemask.memory.policies import LFU
-from mnemask.memory.storage import digest_of
+from mnemask.memory.storage import digest_of, load_bank, save_bank
 
 ARRAYS = (
     "frame",
@@ -81,6 +82,28 @@ def test_a_saved_tracker_tells_the_same_without_video_and_model(tracker, tmp_pat
     for each in (saved, loaded):
         assert each.grid == live.grid
         assert all(np.array_equal(getattr(each, name), getattr(live, name)) for name in ARRAYS)
+
+
+@pytest.mark.parametrize("tta", ["flip", "0.8", "1.5", "flip,1.5"])
+def test_a_saved_tracker_of_several_views_tells_of_the_first_one(tiny_model, tmp_path, tta):
+    frames, masks = drawn_clip(4, 70, 100)
+    tracker = Tracker(tiny_model, policy=LFU(write_every=2), short_side=48, tta=tta)
+    for t, frame in enumerate(frames):
+        tracker.step(frame, {1: masks[0, 0]} if t == 0 else None)
+    tracker.save(tmp_path / "views.bank")
+    live, saved = tracker.memory.provenance(), read_provenance(tmp_path / "views.bank")
+    assert saved.grid == live.grid
+    assert all(np.array_equal(getattr(saved, name), getattr(live, name)) for name in ARRAYS)
+    inspect_bank(tmp_path / "views.bank", tmp_path / "look")
+
+
+@pytest.mark.parametrize("num_tokens", [-1, None, True, 10**6])
+def test_a_file_with_an_impossible_number_of_tokens_is_refused(tracker, tmp_path, num_tokens):
+    tracker.save(tmp_path / "a.bank")
+    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
+    save_bank(tmp_path / "b.bank", tokens, {**facts, "num_tokens": num_tokens})
+    with refusal(CheckpointError, "tokens"):
+        read_provenance(tmp_path / "b.bank")
 
 
 def test_columns_can_be_read_back(tracker):

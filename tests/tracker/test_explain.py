@@ -1,3 +1,6 @@
+import json
+
+import numpy as np
 import pytest
 import torch
 from refusals import refusal
@@ -76,6 +79,22 @@ def test_json_holds_an_explanation(make, clip):
     assert (told["y"], told["x"], told["frame"]) == (5, 90, 1)
     assert list(told["votes"]) == ["7"]
     assert sum(told["memories"]["weight"][0]) == pytest.approx(1, abs=2e-3)
+
+
+def test_tokens_of_an_earlier_video_have_no_box_since_its_frames_may_have_another_size(make, clip):
+    frames, masks = clip
+    before, tracker = make("keep-all"), make("keep-all")
+    before.step(frames[0], {7: masks[0, 0]})
+    tracker.warm_start(before)
+    for frame in frames[:2]:
+        tracker.step(frame.transpose(1, 2))
+    found = tracker.explain(90, 5)
+    old = found.frame < 0
+    assert old.any()
+    assert np.array_equal(np.isnan(found.box), np.repeat(old[:, None], 4, axis=1))
+    assert np.array_equal(found.box[~old], found.grid.boxes(found.cell[~old]))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))["memories"]["box"]
+    assert [box is None for box in told] == old.tolist()
 
 
 def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path, as_users_call_it):

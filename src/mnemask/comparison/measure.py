@@ -114,28 +114,46 @@ class Truth:
             raise InputError(f"the true masks in {folder} show no object", "give masks of this video's objects")
         return cls(files, "davis2016" if shown == {VOID} else "davis2017")
 
-    def refuse_other_ids(self, object_ids: Collection[int]) -> None:
-        """Raises InputError if an object that will be tracked is in no true mask; only ids in both can be scored."""
+    def refuse_other_ids(self, to_come: Mapping[int, Collection[int]]) -> None:
+        """Raises InputError if an object that will be tracked is in no true mask of the frames in which it is.
+
+        Only objects in both can be scored.
+
+        Args:
+            to_come: the ids of the objects that will be given, by frame.
+        """
         if self.protocol == "davis2016":
             return
-        shown = {int(label) for path in self.files.values() for label in np.unique(read_labels(path))}
-        if unknown := sorted(set(object_ids) - shown):
-            there = ", ".join(map(str, sorted(shown - {0, VOID})))
-            raise InputError(
-                f"object {unknown[0]} is given, but the true masks in {next(iter(self.files.values())).parent} show "
-                f"{there} (--gt)",
-                "give each object its id in the true masks, as in --at 0:ID=MASK",
-            )
+        last_shown: dict[int, int] = {}
+        for index, path in self.files.items():
+            last_shown |= dict.fromkeys(np.unique(read_labels(path)).tolist(), index)
+        folder = next(iter(self.files.values())).parent
+        for object_id, given in sorted(_first_given(to_come).items()):
+            if object_id not in last_shown:
+                there = ", ".join(map(str, sorted(last_shown.keys() - {0, VOID})))
+                raise InputError(
+                    f"object {object_id} is given, but the true masks in {folder} show {there} (--gt)",
+                    "give each object its id in the true masks, as in --at 0:ID=MASK",
+                )
+            if last_shown[object_id] < given:
+                raise InputError(
+                    f"object {object_id} is given in frame {given}, but the last of the true masks in {folder} that "
+                    f"shows it is of frame {last_shown[object_id]} (--gt)",
+                    "give the object earlier, or true masks of later frames",
+                )
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
-        """Returns the true object id at each pixel (1 if the protocol is "davis2016"), with untracked objects as 0."""
+        """Returns the true object id at each pixel (1 if the protocol is "davis2016"), with other objects as 0."""
         labels = read_labels(self.files[index])
         if self.protocol == "davis2016":
-            return (labels > 0).astype(np.uint8)
+            return (labels > 0).astype(np.uint8) if object_ids else np.zeros(labels.shape, np.uint8)
         return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(labels.dtype)
 
     def score(self, folder: PolicyFolder, run: PolicyRun, clip: Clip) -> Report:
-        """Returns J and F of a policy's masks; the first and the last true mask are not scored.
+        """Returns J and F of a policy's masks.
+
+        An object is scored from the true mask after the first one that shows it, once it has been given, to the last
+        but one.
 
         Raises:
             InputError: the true masks show no tracked object, or one in too few frames.
@@ -143,7 +161,8 @@ class Truth:
         """
         scorer = SequenceScorer(run.policy, self.protocol, late_objects=True)
         for index, path in self.files.items():
-            scorer.add(self.labels(index, run.object_ids), folder.labels(clip.names[index]), path.name)
+            # A tracker does not know an object that it has not been given.
+            scorer.add(self.labels(index, run.tracked_at(index)), folder.labels(clip.names[index]), path.name)
         return scorer.report()
 
     def curve(self, report: Report, num_frames: int) -> list[float | None]:
@@ -156,6 +175,11 @@ class Truth:
             for index, region, boundary in zip(frames, score.region_frames, score.boundary_frames, strict=True):
                 values.setdefault(index, []).append((region + boundary) / 2)
         return [float(np.mean(values[index])) if index in values else None for index in range(num_frames)]
+
+
+def _first_given(given: Mapping[int, Collection[int]]) -> dict[int, int]:
+    """Returns the first frame in which each object is given, by id."""
+    return {object_id: frame for frame in sorted(given, reverse=True) for object_id in given[frame]}
 
 
 def undominated(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -134,7 +134,7 @@ def compare_video(
             prompts = new_prompts()
             to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
             if truth is not None and not runs:  # before the first policy is tracked
-                truth.refuse_other_ids({object_id for ids in to_come.values() for object_id in ids})
+                truth.refuse_other_ids(to_come)
             return prompts
 
         tracking = _Tracking(reader, store, checked_prompts, trackers, out / "policies", steps)

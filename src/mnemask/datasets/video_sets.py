@@ -7,7 +7,7 @@
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,7 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     """Returns the one video in `root/frames` and `root/masks`, or each in `root/NAME/frames` and `root/NAME/masks`.
 
     Frames may have any common image format and are in natural order. Masks are PNG files named like their frames;
-    frames may lack a mask.
+    frames may lack a mask. Folders with results of `mnemask evaluate` are no videos.
 
     Args:
         root: the folder.
@@ -92,9 +92,11 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     root = Path(root)
     parts = {"frames", "masks"}
     if parts & set(names_in(root)):
-        folders = [root]
+        folders, results = [root], []
     else:
-        folders = [root / name for name in names_in(root) if parts & set(names_in(root / name))]
+        inside = {root / name: set(names_in(root / name)) for name in names_in(root)}
+        results = [folder for folder, names in inside.items() if _is_of_results(names)]
+        folders = [folder for folder, names in inside.items() if parts & names and folder not in results]
     if not folders:
         raise InputError(
             f"there is no video in {root}",
@@ -104,7 +106,8 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
         open_video(_name_of(folder, root), folder / "frames", folder / "masks", bool(single_object), IMAGE_SUFFIXES)
         for folder in natural_order(folders)
     ]
-    parts_missing = [name for name in names_in(root) if (root / name).is_dir() and root / name not in folders]
+    known = {*folders, *results}
+    parts_missing = [name for name in names_in(root) if (root / name).is_dir() and root / name not in known]
     if root not in folders and parts_missing:
         log.warning(
             "%d folders in %s are ignored because they contain neither frames/ nor masks/, starting with %s",
@@ -113,6 +116,11 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     if single_object is None:
         return [replace(video, single_object=_looked_at(video)) for video in videos]
     return videos
+
+
+def _is_of_results(names: Collection[str]) -> bool:
+    """Returns whether a folder that holds these names has results of an evaluation: masks and settings, no frames."""
+    return {"settings.json", "masks"} <= set(names) and "frames" not in names
 
 
 def _name_of(folder: Path, root: Path) -> str:

@@ -182,7 +182,7 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
     areas = pieces_of(mask)[1][1:]
     area, box = int(areas.sum()), ",".join(map(str, box_of(mask)))
     share = area / mask.size
-    yield Finding("ok", f"object {object_id}: {area} pixels ({100 * share:.2g} %), box {box}")
+    yield Finding("ok", f"object {object_id}: {area} pixels ({_percent(share)} %), box {box}")
     specks = areas[areas <= min(SPECK_PIXELS, SPECK_SHARE * area)]
     if len(specks):
         yield Finding(
@@ -203,6 +203,11 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
             f"object {object_id} fills {100 * share:.0f} % of the picture up to its edges, like a background",
             "if object and background are swapped, invert the mask",
         )
+
+
+def _percent(share: float) -> str:
+    """Returns a share in percent with two digits, and without an exponent."""
+    return np.format_float_positional(100 * share, precision=2, unique=False, fractional=False, trim="-")
 
 
 def _ids(reading: MaskReading) -> Iterator[Finding]:

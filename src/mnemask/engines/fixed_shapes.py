@@ -8,6 +8,7 @@ import atexit
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -198,6 +199,28 @@ class FixedShapes(SharedWeights):
 
 
 PACKAGE = "part.pt2"
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def processor() -> str:
+    """Returns the instruction sets of this computer's processor, or its name where the system does not list them.
+
+    Computers that share a home folder share the cache, and code for one of them may not run on the others.
+    """
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":") for line in lines)
+    flags = next((value for name, _, value in named if name.strip() in ("flags", "Features")), "")
+    return " ".join(sorted(flags.split())) or platform.processor()
+
+
+def _device(device: torch.device) -> tuple[str, ...]:
+    """Returns the device, for a GPU with its name and the version of its instructions."""
+    if device.type != "cuda":
+        return (str(device),)
+    return str(device), torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
 
 
 class Compiled(FixedShapes):
@@ -218,8 +241,8 @@ class Compiled(FixedShapes):
                 "the engine 'compile' needs a C++ compiler, but found none",
                 "install g++, set the environment variable CXX to a compiler, or use the engine 'eager'",
             ) from error
-        # Inductor compiles the number of threads into the code.
-        machine = torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads", str(model.device)
+        # Inductor compiles the number of threads into the code, and uses all instructions of the processor.
+        machine = processor(), f"{torch.get_num_threads()} threads", *_device(model.device)
         super().__init__(model, cache_folder() / "compile" / digest(model, compiler, *machine))
 
     def build(self, part: str, module: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:

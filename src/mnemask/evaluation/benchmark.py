@@ -203,7 +203,7 @@ class Benchmark:
         wanted = list(dict.fromkeys(sequences))
         videos = {video.name: video for video in self._videos()}
         for name in videos:
-            if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+            if not _names_a_file(name):
                 raise InputError(f"a video is called {name!r}, which cannot name a file", "give it another name")
         if unknown := [name for name in wanted if name not in videos]:
             raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {listed(videos)}")
@@ -264,6 +264,13 @@ class Benchmark:
         if not of_training.is_file():
             return frozenset()
         return frozenset(thing.category for things in read_meta(of_training).values() for thing in things.values())
+
+
+def _names_a_file(name: object) -> bool:
+    """Returns whether a video's name can name a folder and a file, and be written into JSON and tables."""
+    if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)  # bytes of a file name that are not UTF-8
 
 
 def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers: Mapping[str, int]) -> set[int]:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from mnemask.errors import MaskError, missing_extra
 from mnemask.export.source import Exporting, FrameMasks
+from mnemask.io.table import COLUMNS
 from mnemask.types import ObjectInfo
 
 
@@ -142,6 +143,10 @@ class ZarrArrays(_Arrays):
         self._group.attrs.update(self._about())
 
 
+_TEXT = ("name", "class", "instance")
+_WHOLE = ("frame", "object", "area", "left", "top", "width", "height", "specks")
+
+
 class ParquetTable:
     """table.parquet from the table.csv of a run, see `ObjectTable`; for a project, both files.
 
@@ -158,8 +163,9 @@ class ParquetTable:
         except ImportError as error:
             raise missing_extra("Parquet needs pyarrow", "parquet") from error
         path = how.source.table(how.out)
-        text = dict.fromkeys(("name", "class", "instance"), "string")
-        how_read = csv.ConvertOptions(column_types=text, strings_can_be_null=False)
+        # pyarrow would guess them from the first megabyte, in which a column may be empty.
+        types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_TEXT, "string")
+        how_read = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
         with (
             csv.open_csv(path, convert_options=how_read) as rows,
             parquet.ParquetWriter(how.out / "table.parquet", rows.schema) as writer,

@@ -3,6 +3,7 @@
 import base64
 import colorsys
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -81,10 +82,10 @@ class CvatTracks(_Labels):
         self._tracks: dict[int, IO[str]] = {}
         self._classes_of: dict[int, str] = {}
         self._last: dict[int, tuple[int, str]] = {}  # frame and outline where an object was last seen
-        self._size, self._index = (0, 0), 0
+        self._frame: FrameMasks | None = None
 
     def add(self, frame: FrameMasks) -> None:
-        self._size, self._index = frame.size, frame.index
+        self._frame = frame
         for object_id, mask in frame.masks():
             if not (outlines := outlines_of(mask, self._how.tolerance)):
                 continue
@@ -94,6 +95,10 @@ class CvatTracks(_Labels):
             self._classes_of[object_id] = frame.class_of(object_id)
             self._tracks[object_id].write(self._polygon(frame, object_id, points, outside=False))
             self._last[object_id] = frame.index, points
+        self._end_tracks(frame)
+
+    def _end_tracks(self, frame: FrameMasks) -> None:
+        """Ends in this frame the tracks of the objects that were last seen before it."""
         for object_id, (index, points) in list(self._last.items()):
             if index < frame.index:
                 self._tracks[object_id].write(self._polygon(frame, object_id, points, outside=True))
@@ -106,8 +111,12 @@ class CvatTracks(_Labels):
         return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
 
     def finish(self) -> None:
+        if self._frame is not None and not self._source.is_complete:
+            # CVAT would keep the last outlines through all frames to come.
+            self._end_tracks(replace(self._frame, index=self._frame.index + 1))
+        size = (0, 0) if self._frame is None else self._frame.size
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
-            file.write(cvat_head(self._source, self._classes, self._size, mode="interpolation"))
+            file.write(cvat_head(self._source, self._classes, size, mode="interpolation"))
             for object_id, track in sorted(self._tracks.items()):
                 about = {"id": object_id, "label": self._classes_of[object_id], "source": "mnemask"}
                 file.write(f"  <track {_attributes(about)}>\n")

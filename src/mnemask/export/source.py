@@ -89,6 +89,7 @@ class Finished(Protocol):
         classes: the classes of all objects, in the order of their ids; the class of objects without one is last.
         object_ids: all ids, in order.
         frames_per_second: the frame rate of the video; None if unknown.
+        is_complete: whether the masks are those of all frames, not the first ones of a run that has not ended.
     """
 
     folder: Path
@@ -96,6 +97,7 @@ class Finished(Protocol):
     classes: tuple[str, ...]
     object_ids: tuple[int, ...]
     frames_per_second: float | None
+    is_complete: bool
 
     def __len__(self) -> int: ...
 
@@ -167,7 +169,8 @@ class _OfRun:
             raise InputError(
                 f"there are no masks in {str(out)!r}", "give an output folder of segment or batch, or a project"
             )
-        if (out / CHECKPOINT).is_dir():
+        self.is_complete = not (out / CHECKPOINT).is_dir()
+        if not self.is_complete:
             logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(names))
         report = report_of(out)
         video = _video_of(report)
@@ -233,6 +236,7 @@ class OfProject:
     """The masks stored in a project."""
 
     has_alphas = False
+    is_complete = True
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -278,6 +282,7 @@ class OfBatch:
     """
 
     frames_per_second: float | None = None
+    is_complete = True
 
     def __init__(self, out: Path, report: Mapping[str, Any]) -> None:
         self.folder, self.name = out, out.resolve().name

@@ -40,15 +40,16 @@ MARK = (255, 80, 160)
 def sources_of(explanation: Explanation) -> list[int]:
     """Returns the source frames that get a tile or a crop, those with the most weight first."""
     frames = heaviest_frames(explanation)[:MOST_FRAMES]
-    return list(dict.fromkeys([*frames, *explanation.frame[:MOST_CROPS].tolist()]))
+    heaviest = (frame for frame in explanation.frame[:MOST_CROPS].tolist() if frame >= 0)
+    return list(dict.fromkeys([*frames, *heaviest]))
 
 
 def heaviest_frames(explanation: Explanation) -> list[int]:
-    """Returns all source frames, those with the most weight first; ties are in order of time."""
+    """Returns all source frames in this video, those with the most weight first; ties are in order of time."""
     frames, place = np.unique(explanation.frame, return_inverse=True)
     weight = np.bincount(place, mean_weight(explanation), len(frames))
     order = np.argsort(-weight, kind="stable")
-    return [int(frame) for frame in frames[order]]
+    return [int(frame) for frame in frames[order] if frame >= 0]
 
 
 def mean_weight(explanation: Explanation) -> Float[np.ndarray, " M"]:

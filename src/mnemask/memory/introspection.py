@@ -12,6 +12,7 @@ from torch import Tensor
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.storage import load_bank
 from mnemask.memory.tokens import CellGrid, Tokens
+from mnemask.types import is_whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,9 +144,12 @@ def read_provenance(path: str | Path) -> Provenance:
 
 
 def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -> Provenance:
-    """Returns the provenance of what `load_bank` read from a file; raises as `read_provenance` does."""
+    """Returns the provenance of what `load_bank` read from a file; raises as `read_provenance` does.
+
+    Of several views of a video, it is that of the first one, as for the tracker itself.
+    """
     try:
-        size, short_side = facts["size"], facts["config"]["short_side"]
+        num_tokens, size, short_side = facts["num_tokens"], facts["size"], facts["config"]["short_side"]
         grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
         num_cells = 0 if grid is None else grid.num_cells
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
@@ -156,7 +160,11 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         raise InputError(f"memory bank {str(path)!r} was saved before the first frame", "save it after one")
     if tokens is None:
         return Provenance.empty(grid)
-    tokens = of_this_video(tokens)
+    if not is_whole(num_tokens) or not 0 <= num_tokens <= len(tokens):
+        raise CheckpointError(
+            f"memory bank {str(path)!r} has {num_tokens!r} of {len(tokens)} tokens in its first view", "write it again"
+        )
+    tokens = of_this_video(tokens[:num_tokens])
     if len(tokens) and not 0 <= int(tokens.cell.min()) <= int(tokens.cell.max()) < num_cells:
         raise CheckpointError(
             f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, "
@@ -177,8 +185,8 @@ class Explanation:
         object_ids: the objects that were tracked before this frame.
         grid: the grid of a frame's cells.
         query: the pixel's cell; all pixels of a cell read the same tokens.
-        frame: source frame of each token.
-        cell: its cell in that frame.
+        frame: source frame of each token; negative for one that a warm start brought from an earlier video.
+        cell: its cell in that frame, whose grid is another one if the earlier video's frames had another size.
         weight: the weight with which each object read it; sums to 1 over M, or to 0 for an object without tokens.
         mask_fraction: how much of the token's cell each object filled, 0 to 1.
     """
@@ -202,8 +210,13 @@ class Explanation:
 
     @property
     def box(self) -> Float64[np.ndarray, "M 4"]:
-        """Left, top, right and bottom of each token's cell in pixels of its source frame."""
-        return self.grid.boxes(self.cell)
+        """Left, top, right and bottom of each token's cell in pixels of its source frame.
+
+        NaN for tokens of an earlier video (a negative frame), since the size of its frames is not known.
+        """
+        box = self.grid.boxes(self.cell)
+        box[self.frame < 0] = np.nan
+        return box
 
     @property
     def votes(self) -> Float32[np.ndarray, " K"]:
@@ -212,7 +225,8 @@ class Explanation:
         return votes
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the values as JSON can hold them."""
+        """Returns the values as JSON can hold them; the box of a token of an earlier video is None."""
+        boxes = self.box.round(2).tolist()
         return {
             "y": self.y,
             "x": self.x,
@@ -222,7 +236,7 @@ class Explanation:
             "memories": {
                 "frame": self.frame.tolist(),
                 "cell": self.cell.tolist(),
-                "box": self.box.round(2).tolist(),
+                "box": [None if frame < 0 else box for frame, box in zip(self.frame.tolist(), boxes, strict=True)],
                 "weight": self.weight.astype(float).round(4).tolist(),
                 "mask_fraction": self.mask_fraction.astype(float).round(3).tolist(),
             },

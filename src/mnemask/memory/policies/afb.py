@@ -40,6 +40,7 @@ class AdaptiveFeatureBank(Policy):
     rate: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.rate <= 1 or self.metric not in ("l2", "cosine"):
             raise InputError(
                 f"{self} needs a rate above 0 and at most 1, and the metric l2 or cosine", "give 0.1 and l2"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.tokens import Tokens
+from mnemask.types import take_numpy_numbers
 
 KINDS: dict[object, type | tuple[type, ...]] = {
     int: int,
@@ -39,6 +40,9 @@ class Policy(ABC):
     write_on_growth: float = 0.0
     pin: bool = True
     default_frames: float | None = 2.0
+
+    def __post_init__(self) -> None:
+        take_numpy_numbers(self)
 
     @abstractmethod
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:

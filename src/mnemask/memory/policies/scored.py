@@ -93,6 +93,7 @@ class RandomEviction(Policy):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= MASK:
             raise InputError(f"seed is {self.seed!r}", f"give a whole number from 0 to {MASK}")
 

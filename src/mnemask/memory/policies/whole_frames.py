@@ -77,6 +77,7 @@ class RestrictedMemory(Policy):
     patience: float = 8.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.freshness >= 0 and self.patience > 0):
             raise InputError(f"{self} has a negative freshness, or a patience that is not above 0", "give 1.5 and 8")
 

@@ -35,6 +35,7 @@ class Wrapper(Policy):
     default_frames: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.inner, Policy):
             raise InputError(
                 f"the inner policy of {type(self).__name__} is {self.inner!r}", "give a Policy such as LFU()"

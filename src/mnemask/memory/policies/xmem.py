@@ -37,6 +37,7 @@ class Prototypes(Policy):
     prototypes: float = 1 / 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         shares = (self.recent, self.long_term, self.prototypes)
         if not (all(share >= 0 for share in shares) and self.recent + self.long_term <= 1):
             raise InputError(f"{self} has a negative share, or recent + long_term above 1", "give other shares")
