@@ -21,7 +21,7 @@ from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_ima
 from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
+from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
 from mnemask.io import atomic
 from mnemask.io.edges import Cutout
@@ -161,6 +161,29 @@ def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, c
         project.track(NUM_FRAMES - 1, "backward")
         project.set_key(9, cat, clip[2][9, 0])
         assert project.track(9).complete
+
+
+def test_a_folder_that_disappears_during_a_pass_ends_it_and_changes_no_later_mask(tmp_path, clip, compact):
+    folder = write_images(tmp_path / "clip", clip[1])
+    with mm.Project.create(tmp_path / "project", folder, compact, size=min(SIZE)) as project:
+        cat = track_first(project, clip[2])
+        before = all_labels(project)
+        project.set_key(0, cat, clip[2][0, 1])
+        project.frames.forget()
+
+        def move(report, frame):
+            if report.reached == 5:
+                folder.rename(tmp_path / "away")
+
+        with refusal(FrameError, "no longer there", "put it back"):
+            project.track(0, on_frame=move)
+        reached = project.actions[-1]["reached"]
+        assert 5 <= reached < NUM_FRAMES - 1
+        assert torch.equal(all_labels(project)[reached + 1 :], before[reached + 1 :])
+        (tmp_path / "away").rename(folder)
+        assert all(torch.equal(project.frames.held(index).image, image) for index, image in enumerate(clip[1]))
+        project.track(reached)
+        assert overlap(project.labels(NUM_FRAMES - 1) == cat, clip[2][-1, 1]) > 0.5
 
 
 def test_exports_of_a_damaged_video_pair_masks_with_the_pictures_that_they_were_made_on(tmp_path, clip):
