@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import logging
+import shutil
 import threading
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.studio import desk as desks
 from mnemask.studio import server
+from mnemask.studio.api import Api
 from mnemask.studio.exports import exports_in, files_of, main_files
 from mnemask.studio.jobs import Listeners
 from mnemask.studio.workspace import Workspace
@@ -196,6 +198,73 @@ def test_a_video_that_was_renamed_is_opened_with_its_project_and_another_one_is_
     assert "clip" in workspace.notes[name]
     workspace.close()
     assert json.loads((tmp_path / "projects" / name / "project.json").read_text())["source"] == str(tmp_path / "moved")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_video_that_is_moved_while_its_project_is_open_is_continued_at_its_new_place(tmp_path, running, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    workspace = Workspace(tmp_path / "projects", [tmp_path], tiny_model, {"size": min(SIZE)})
+    api = Api(workspace)
+    name = workspace.open_source(str(clip))
+    before = api.desk(name)
+    before.act({"do": "add_object", "name": "cat"})
+    before.paint(0, 1, drawn()[1][0, 0], "brush")
+    before.project.frames.forget()
+    clip.rename(tmp_path / "moved")
+    if running:
+        begun = threading.Event()
+
+        def work(job):
+            begun.set()
+            while not job.stopping():
+                pass
+            before.project.frames.forget()
+            return {"stopped": True}
+
+        before._begin("track", work)
+        assert begun.wait(60)
+    assert workspace.open_source(str(tmp_path / "moved")) == name
+    assert before._job is None or not before._job.running
+    after = api.desk(name)
+    assert after.picture(3, 96)
+    assert [each["name"] for each in after.state()["objects"]] == ["cat"]
+    assert "clip" in after.state()["notes"][0]
+    assert api.desk(name) is after
+    api.close()
+
+
+def test_a_video_whose_project_was_deleted_while_it_was_open_gets_a_new_one(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    workspace = Workspace(tmp_path / "projects", [tmp_path], tiny_model)
+    api = Api(workspace)
+    name = workspace.open_source(str(clip))
+    api.desk(name).act({"do": "add_object", "name": "cat"})
+    shutil.rmtree(tmp_path / "projects" / name)
+    assert workspace.open_source(str(clip)) == name
+    assert api.desk(name).state()["objects"] == []
+    assert api.desk(name).act({"do": "add_object", "name": "dog"})["objects"][0]["name"] == "dog"
+    api.close()
+    with refusal(OutputError, "already contains a project"):
+        mm.Project.create(tmp_path / "projects" / name, clip)
+
+
+def test_pages_of_a_project_that_was_closed_connect_again(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    api = Api(Workspace(tmp_path / "projects", [tmp_path], tiny_model))
+    name = api._workspace.open_source(str(clip))
+
+    async def told(events):
+        queue = api.desk(name).listeners.join()
+        shutil.rmtree(tmp_path / "projects" / name)
+        await asyncio.to_thread(api._workspace.open_source, str(clip))
+        api.desk(name)
+        while event := await asyncio.wait_for(queue.get(), 60):
+            events.append(event)
+
+    events = []
+    asyncio.run(told(events))
+    assert events == []
+    api.close()
 
 
 def test_a_project_is_opened_with_the_network_that_it_was_made_with(tmp_path, tiny_model, monkeypatch):
