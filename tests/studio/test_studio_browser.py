@@ -498,6 +498,50 @@ def test_a_frame_that_is_damaged_keeps_no_other_from_being_shown(tmp_path):
         at_frame(page, 4)
 
 
+WAITS = """window.waits = []; const plain = setTimeout;
+    window.setTimeout = (work, ms = 0, ...more) =>
+        window.holding && ms <= 40 ? waits.push(work) : plain(work, ms, ...more);
+    window.release = () => waits.splice(0).forEach((work) => work());"""
+
+
+def test_playing_that_is_paused_and_begun_again_at_once_plays_every_frame_once(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=WAITS) as page:
+        page.evaluate("window.holding = true")  # what playing waits for between two frames
+        page.keyboard.press("Space")
+        at_frame(page, 1)
+        page.wait_for_function("waits.length === 1")
+        page.keyboard.press("Space")
+        page.keyboard.press("Space")
+        at_frame(page, 2)
+        page.wait_for_function("waits.length === 2")
+        page.evaluate("release()")
+        at_frame(page, 3)
+        page.wait_for_function("waits.length")
+        page.wait_for_timeout(300)
+        assert page.evaluate("waits.length") == 1
+
+
+def test_who_goes_to_a_frame_while_the_video_plays_stays_there(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=WAITS) as page:
+        page.route("**/frames/18?*", lambda route: asked.append(route))
+        page.evaluate("window.holding = true")
+        page.keyboard.press("Space")
+        at_frame(page, 1)
+        page.wait_for_function("waits.length === 1")
+        page.locator("#goto").fill("18")
+        page.keyboard.press("Enter")
+        until_asked(page, asked)
+        page.evaluate("release()")
+        page.wait_for_timeout(300)
+        asked[0].continue_()
+        at_frame(page, 18)
+        page.wait_for_timeout(300)
+        at_frame(page, 18)
+        assert page.locator("#play").get_attribute("aria-label") == "Play"
+
+
 def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
     clip = write_clip(tmp_path / "clip")
     on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();

@@ -26,6 +26,7 @@ class Studio {
     this.selected = 0;
     this.minus = false;
     this.playing = false;
+    this.plays = 0; // how often playing began or ended
     this.why = false;
     /** @type {Map<string, Promise<ImageBitmap>>} by frame and height */
     this.pictures = new Map();
@@ -257,7 +258,7 @@ class Studio {
 
   /** Goes where the user wants to look, and stays there while tracking continues. @param {number} frame */
   seek(frame) {
-    this.follows = false;
+    this.follows = this.playing = false;
     this.view.cancel(); // the corners of a polygon belong to their frame
     return this.go(frame);
   }
@@ -272,13 +273,14 @@ class Studio {
     if (this.tracking) { this.stop(); return; }
     this.playing = !this.playing;
     this.renderBusy();
-    const pace = 1000 / (this.state?.fps || 25);
-    while (this.playing && this.state && this.frame < this.state.num_frames - 1) {
+    const run = ++this.plays, pace = 1000 / (this.state?.fps || 25);
+    while (this.playing && run === this.plays && this.state && this.frame < this.state.num_frames - 1) {
       const begin = performance.now(), next = this.frame + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
       await this.go(next, true);
       await new Promise((done) => setTimeout(done, Math.max(0, pace - (performance.now() - begin))));
     }
+    if (run !== this.plays) return;
     this.playing = false;
     this.renderBusy();
   }
