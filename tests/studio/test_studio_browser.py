@@ -101,6 +101,11 @@ def shows(page, selector, text):
 
 def at_frame(page, number):
     """Waits until a frame is shown."""
+    shows(page, "#frame-number", str(number))
+
+
+def names_frame(page, number):
+    """Waits until the field for the number of a frame names one."""
     from playwright.sync_api import expect
 
     expect(page.locator("#goto")).to_have_value(str(number), timeout=120_000)
@@ -542,6 +547,40 @@ def test_who_goes_to_a_frame_while_the_video_plays_stays_there(tmp_path):
         assert page.locator("#play").get_attribute("aria-label") == "Play"
 
 
+def test_a_frame_that_is_damaged_is_not_named_as_the_shown_one_and_can_be_passed(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        asked = refuse(page, re.compile(r"/frames/([3-6]|1[0-9])\?"))
+        for count in (1, 2):
+            page.locator("#goto").fill("4")
+            page.keyboard.press("Enter")
+            until_asked(page, asked, count)
+            page.wait_for_selector("#toast", state="visible")
+            names_frame(page, 0)
+            page.keyboard.press("Escape")
+        page.keyboard.press("ArrowLeft")
+        until_asked(page, asked, 3)
+        page.keyboard.press("ArrowLeft")
+        at_frame(page, 2)
+        for count in range(4, 8):
+            page.keyboard.press("ArrowRight")
+            until_asked(page, asked, count)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 7)
+        page.keyboard.press("Shift+ArrowRight")
+        until_asked(page, asked, 8)
+        names_frame(page, 7)
+        page.keyboard.press("o")  # who does something does it in the shown frame, and goes on from there
+        saved(page)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 8)
+        page.keyboard.press("Shift+ArrowRight")
+        until_asked(page, asked, 9)
+        page.keyboard.press("Shift+ArrowRight")
+        at_frame(page, NUM_FRAMES - 1)
+        assert [int(re.search(r"frames/(\d+)", url)[1]) for url in asked] == [4, 4, 3, 3, 4, 5, 6, 17, 18]
+
+
 def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
     clip = write_clip(tmp_path / "clip")
     on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();
@@ -884,9 +923,11 @@ def test_fields_keys_and_lists_do_what_they_say(tmp_path, masks):
         page.locator("#goto").press("Enter")
         page.wait_for_timeout(300)
         at_frame(page, 5)
+        names_frame(page, 5)
         page.locator("#goto").fill("9")
         page.locator("#goto").press("Escape")
         at_frame(page, 5)
+        names_frame(page, 5)
         page.locator("#timeline").focus()
         for key, frame in (("ArrowUp", 6), ("PageUp", 16), ("ArrowDown", 15), ("PageDown", 5)):
             page.keyboard.press(key)

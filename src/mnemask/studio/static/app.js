@@ -36,6 +36,8 @@ class Studio {
     this.follows = true; // whether the view follows tracking
     this.wanted = -1; // the frame to show after the one that is loading
     this.coming = 0; // the frame that is loading
+    /** @type {number | null} */
+    this.missed = null; // the frame that was last gone to and could not be shown
     this.loading = false;
     this.led = false; // whether tracking or playing shows that frame, not the user
     this.busy = this.edits = 0; // edits in progress, and all so far
@@ -82,7 +84,7 @@ class Studio {
     const state = await api.state();
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = this.time.data = null;
+    this.job = this.time.data = this.missed = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -220,6 +222,7 @@ class Studio {
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the shown frame
         if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // these masks lack what was drawn meanwhile
+        if (next !== this.frame) this.missed = null;
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
@@ -228,18 +231,21 @@ class Studio {
         if (labels.notes?.length) this.complain(labels.notes.join(" "));
       } catch (error) {
         this.playing = false;
+        if (this.wanted < 0 && next === this.coming) this.missed = next;
         this.complain(error);
       }
     }
     this.loading = false;
-    this.time.frame = this.frame; // also if the requested one cannot be shown
-    this.time.draw();
+    this.render(); // also if the requested frame cannot be shown
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
   }
 
   /** The frame that is shown or about to be shown. */
   get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
+
+  /** The frame from which the user goes on: the next one lies behind a frame that cannot be shown. */
+  get from() { return this.missed ?? this.at; }
 
   /** Reloads the masks of the shown frame. */
   refresh() { if (this.api && this.wanted < 0) this.go(this.at, this.led); }
@@ -250,6 +256,7 @@ class Studio {
   /** Stays at the shown frame: the user does something there. */
   stay() {
     this.follows = this.playing = false;
+    this.missed = null;
     if (!this.led) return;
     this.led = false;
     this.coming = this.frame;
@@ -259,6 +266,7 @@ class Studio {
   /** Goes where the user wants to look, and stays there while tracking continues. @param {number} frame */
   seek(frame) {
     this.follows = this.playing = false;
+    this.missed = null;
     this.view.cancel(); // the corners of a polygon belong to their frame
     return this.go(frame);
   }
@@ -507,7 +515,7 @@ class Studio {
 
   /** @param {number[]} frames @param {number} way */
   jump(frames, way) {
-    const next = way > 0 ? frames.find((frame) => frame > this.at) : frames.filter((frame) => frame < this.at).at(-1);
+    const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
     if (next !== undefined) this.seek(next);
   }
 
@@ -975,8 +983,8 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
   memory: () => studio.sheet(`Memory before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
-  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.at - 1), next: () => studio.seek(studio.at + 1),
-  "prev-10": () => studio.seek(studio.at - 10), "next-10": () => studio.seek(studio.at + 10),
+  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.from - 1), next: () => studio.seek(studio.from + 1),
+  "prev-10": () => studio.seek(studio.from - 10), "next-10": () => studio.seek(studio.from + 10),
   first: () => studio.seek(0), last: () => studio.seek(Infinity), play: () => studio.play(),
   "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
