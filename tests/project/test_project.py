@@ -442,6 +442,52 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
         assert again.state == project.state
 
 
+def test_a_replay_writes_the_frames_that_a_pass_wrote_whatever_was_accepted_while_it_ran(
+    tmp_path, tracked, clip, compact
+):
+    tracked.set_key(0, CAT, clip[2][0, 1])
+    tracked.accept(14, 15)
+
+    def change(report, frame):
+        if report.reached == 3:
+            tracked.accept(10, 11)  # ahead of it
+            tracked.accept(1, 2)  # behind it
+            tracked.unaccept(15, 15)
+
+    tracked.track(0, on_frame=change)
+    assert tracked.actions[-1]["kept"] == [[10, 11], [14, 14]]
+    tracked.unaccept(0, NUM_FRAMES - 1)
+    tracked.track(12, "backward", to=8)
+    with replay(tracked.folder, tmp_path / "again", model=compact) as again:
+        assert torch.equal(all_labels(again), all_labels(tracked))
+        ends = [[line for line in each.actions if line["do"] == "tracked"] for each in (again, tracked)]
+        assert [line["kept"] for line in ends[0]] == [line["kept"] for line in ends[1]]
+
+
+def test_a_pass_whose_end_a_full_disk_refused_is_ended_before_the_next_one(
+    tmp_path, project, clip, compact, monkeypatch
+):
+    add = project._journal.add
+
+    def full(line):
+        if line["do"] == "tracked":
+            raise OutputError("the disk is full", "make room")
+        add(line)
+
+    project.set_key(0, project.add_object(), clip[2][0, 0])
+    with monkeypatch.context() as patched:
+        patched.setattr(project._journal, "add", full)
+        with refusal(OutputError, "the disk is full"):
+            project.track(0, stop=lambda: project.is_tracked(6))
+        with refusal(OutputError, "the disk is full"):
+            project.track(8, to=9)
+    project.track(8, to=9)
+    passes = [line["pass"] for line in project.actions if line["do"] in ("track", "tracked")]
+    assert passes == [1, 1, 2, 2]
+    with replay(project.folder, tmp_path / "again", model=compact) as again:
+        assert torch.equal(all_labels(again), all_labels(project))
+
+
 def test_a_replay_with_a_given_network_needs_no_weights(tmp_path, clip, compact):
     with mm.Project.create(tmp_path / "project", clip[0], compact, model="gone.safetensors", size=min(SIZE)) as project:
         folder = project.folder
