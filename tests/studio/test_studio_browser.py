@@ -581,6 +581,24 @@ def test_a_frame_that_is_damaged_is_not_named_as_the_shown_one_and_can_be_passed
         assert [int(re.search(r"frames/(\d+)", url)[1]) for url in asked] == [4, 4, 3, 3, 4, 5, 6, 17, 18]
 
 
+def test_of_the_frames_that_are_stepped_through_one_at_a_time_is_prepared_for_clicks(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/prepare", lambda route: asked.append(route))
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        until_asked(page, asked)
+        for frame in (2, 3, 4):
+            page.keyboard.press("ArrowRight")
+            at_frame(page, frame)
+            page.wait_for_timeout(300)
+        assert len(asked) == 1
+        asked[0].continue_()
+        until_asked(page, asked, 2)
+        assert asked[1].request.post_data_json["frame"] == 4
+        asked[1].continue_()
+
+
 def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
     clip = write_clip(tmp_path / "clip")
     on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();

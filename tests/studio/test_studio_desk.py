@@ -19,6 +19,7 @@ from mnemask.errors import InputError, OutputError
 from mnemask.studio import desk as desks
 from mnemask.studio import server
 from mnemask.studio.api import Api
+from mnemask.studio.clicks import ColourClicks
 from mnemask.studio.exports import exports_in, files_of, main_files
 from mnemask.studio.jobs import Listeners
 from mnemask.studio.workspace import Workspace
@@ -370,6 +371,31 @@ def test_clicks_that_find_nothing_or_leave_nothing_say_so_and_change_nothing(des
     with refusal(InputError, "would leave nothing", "Not here"):
         desk.click(0, 1, [[100.0, 50.0, 0.0]], None)
     assert project.state == before
+
+
+def test_of_frames_that_are_prepared_while_one_is_being_opened_only_the_last_is_opened(desk, monkeypatch):
+    opened, begun, may_end = [], threading.Event(), threading.Event()
+
+    def open_clicks(model, frame, size):
+        opened.append(frame.index)
+        begun.set()
+        may_end.wait(60)
+        return ColourClicks(frame)
+
+    monkeypatch.setattr(desks, "open_clicks", open_clicks)
+    threads = []
+    for index in (3, 4, 5, 6):
+        threads.append(threading.Thread(target=desk.prepare, args=[index]))
+        threads[-1].start()
+        assert begun.wait(60)
+        for _ in range(6000):
+            if desk._preparing == index:
+                break
+            threading.Event().wait(0.01)
+    may_end.set()
+    for thread in threads:
+        thread.join(60)
+    assert opened == [3, 6]
 
 
 def test_a_mark_whose_file_is_lost_is_told_of_and_can_be_made_again_or_cleared(desk):

@@ -59,6 +59,7 @@ class Desk:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._clicking = threading.Lock()
+        self._preparing = -1
         self._session: tuple[int, ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._looked_away = threading.Event()
@@ -172,10 +173,15 @@ class Desk:
         return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
-        """Opens a frame for clicks in advance, so that the first click is as fast as the others."""
+        """Opens a frame for clicks in advance, so that the first click is as fast as the others.
+
+        Of several frames that are requested while one is being opened, only the last is opened.
+        """
         if not (self._job and self._job.running):
+            self._preparing = index
             with self._clicking:
-                self._clicks(index)
+                if self._preparing == index:
+                    self._clicks(index)
 
     def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
         """Sets the key of an object from all its clicks: each is x, y and whether it is on the object.

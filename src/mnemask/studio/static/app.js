@@ -62,6 +62,7 @@ class Studio {
     this.shownObjects = "";
     this.shownKey = "";
     this.preparing = this.toasting = 0;
+    this.prepares = false; // whether a frame is being prepared for clicks
   }
 
   // ---- opening ------------------------------------------------------------------------------------------------
@@ -273,8 +274,14 @@ class Studio {
 
   prepare() {
     clearTimeout(this.preparing);
-    if (this.view.tool !== "click" || this.job?.running || this.playing) return;
-    this.preparing = setTimeout(() => this.api?.post("/prepare", { frame: this.frame }).catch(() => {}), 150);
+    if (this.view.tool !== "click" || this.job?.running || this.playing || this.prepares) return;
+    this.preparing = setTimeout(async () => {
+      const { api, frame } = this;
+      this.prepares = true;
+      try { await api?.post("/prepare", { frame }); } catch { /* the first click there does it */ }
+      this.prepares = false;
+      if (api !== this.api || frame !== this.frame) this.prepare(); // of the frames gone to meanwhile, only the last
+    }, 150);
   }
 
   async play() {
