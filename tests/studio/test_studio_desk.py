@@ -423,6 +423,22 @@ def test_up_to_here_accepts_what_is_tracked_before_and_behind_a_frame_that_was_a
         desk.act({"do": "accept", "first": 0, "last": 6})
 
 
+def test_what_is_accepted_at_once_is_unaccepted_by_one_undo_and_what_was_accepted_before_stays(desk):
+    mask = drawn()[1][0, 0]
+    for frame in (1, 2, 3, 4, 7, 8):  # and frame 0
+        desk.project.set_key(frame, 1, mask)
+    desk.act({"do": "accept", "first": 2, "last": 2})
+    assert desk.act({"do": "accept", "first": 0, "last": 4})["accepted"] == [[0, 4]]
+    assert desk.act({"do": "undo"})["accepted"] == [[2, 2]]
+    assert desk.act({"do": "accept", "first": 0, "last": 9})["accepted"] == [[0, 4], [7, 8]]
+    with mm.Project(shutil.copytree(desk.project.folder, desk.project.folder.parent / "copy")) as copy:
+        assert copy.state.accepted == ((0, 4), (7, 8))
+    undone = desk.act({"do": "undo"})
+    assert undone["accepted"] == [[2, 2]]
+    assert (undone["turned"]["first"], undone["turned"]["last"]) == (0, 8)
+    assert desk.act({"do": "redo"})["accepted"] == [[0, 4], [7, 8]]
+
+
 def test_what_was_undone_is_told_with_the_state(desk):
     assert "turned" not in desk.act({"do": "add_object"})
     desk.project.set_key(9, 1, drawn()[1][9, 0])

@@ -198,10 +198,20 @@ class Project:
         if (frame, object_id) in self.state.keys:
             self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
-    def accept(self, first: int, last: int) -> None:
-        """Makes the masks of these frames, both ends included, final: tracking no longer changes them."""
+    def accept(self, first: int, last: int, *, among: Sequence[int] | None = None) -> None:
+        """Makes the masks of these frames, both ends included, final: tracking no longer changes them.
+
+        Args:
+            first: the first frame.
+            last: the last frame.
+            among: the frames from `first` to `last` to accept, in order; by default all.
+        """
         self._check_run(first, last)
-        self._do({"do": "accept", "first": first, "last": last})
+        action = {"do": "accept", "first": first, "last": last}
+        if among is not None:
+            frames = [int(frame) for frame in among if first <= frame <= last]
+            action["runs"] = [[run.start, run.stop - 1] for run in runs_of(frames, self.num_frames)]
+        self._do(action)
 
     def unaccept(self, first: int, last: int) -> None:
         """Allows the masks of these frames to change again."""

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, UInt8
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
-from mnemask.memory.tokens import runs_of
 from mnemask.project import NoFrameLeftError, PassReport, picture_memory, picture_reason
 from mnemask.project.results import Labels
 from mnemask.prompts.clicks import ClickSession
@@ -328,19 +327,16 @@ class Desk:
         return shown
 
     def _accept(self, first: int, last: int) -> None:
-        """Accepts the tracked or marked frames of a run; raises InputError if none is left to accept."""
+        """Accepts the tracked or marked frames of a run in one action; raises InputError if none is left to accept."""
         project, shown = self.project, self._shown()
         if not 0 <= first <= last < len(shown):
             project.accept(first, last)  # raises the error
-        for begin, end in project.state.accepted:
-            shown[begin : end + 1] = False
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
-        if not wanted:
+        if all(map(project.state.is_accepted, wanted)):
             raise mm.InputError(
                 f"no tracked or marked frame from {first} to {last} is left to accept", "track or mark one there first"
             )
-        for run in runs_of(wanted, len(wanted)):
-            project.accept(run.start, run.stop - 1)
+        project.accept(wanted[0], wanted[-1], among=wanted)
 
     def _make_way(self, kind: str, values: Mapping[str, Any]) -> None:
         """Stops the jobs that conflict with an action: tracking, and, if the action changes masks, an export."""
