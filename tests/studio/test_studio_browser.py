@@ -599,6 +599,34 @@ def test_of_the_frames_that_are_stepped_through_one_at_a_time_is_prepared_for_cl
         asked[1].continue_()
 
 
+def test_after_a_setting_is_chosen_the_arrow_keys_change_the_frame_again(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    focus = "document.activeElement.id"
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.locator("summary").click()
+        page.locator("#policy").click()
+        assert page.evaluate(focus) == "policy"
+        page.locator("#policy").select_option(index=1)
+        saved(page)
+        assert page.evaluate(focus) == ""
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        page.locator("#short-side").fill("128")
+        page.keyboard.press("Enter")
+        saved(page)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 2)
+        page.locator("#policy").focus()
+        chosen = page.locator("#policy").input_value()
+        page.keyboard.press("ArrowRight")
+        saved(page)
+        assert page.evaluate(focus) == "policy"
+        assert page.locator("#policy").input_value() != chosen
+        at_frame(page, 2)
+        asked = "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.settings.size)"
+        assert page.evaluate(asked) == 128
+
+
 def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
     clip = write_clip(tmp_path / "clip")
     on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();

@@ -398,6 +398,20 @@ def test_of_frames_that_are_prepared_while_one_is_being_opened_only_the_last_is_
     assert opened == [3, 6]
 
 
+def test_clicks_in_a_frame_are_of_the_size_that_is_set(desk, monkeypatch):
+    sizes = []
+
+    def open_clicks(model, frame, size):
+        sizes.append(size)
+        return ColourClicks(frame)
+
+    monkeypatch.setattr(desks, "open_clicks", open_clicks)
+    for size in (64, 64, 128):
+        desk.act({"do": "settings", "size": size})
+        desk.prepare(3)
+    assert sizes == [64, 128]
+
+
 def test_a_mark_whose_file_is_lost_is_told_of_and_can_be_made_again_or_cleared(desk):
     project, mask = desk.project, drawn()[1][0, 0]
     project.set_key(3, 1, mask)

@@ -59,7 +59,7 @@ class Desk:
         self._job: Job | None = None
         self._clicking = threading.Lock()
         self._preparing = -1
-        self._session: tuple[int, ClickSession | ColourClicks] | None = None
+        self._session: tuple[tuple[int, int], ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._looked_away = threading.Event()
 
@@ -314,10 +314,10 @@ class Desk:
             self.project.set_key(index, object_id, *drawn)
 
     def _clicks(self, index: int) -> ClickSession | ColourClicks:
-        if self._session is None or self._session[0] != index:
-            project = self.project
-            size = project.state.settings["size"]
-            self._session = index, open_clicks(project.model, project.frames[index], size)
+        project = self.project
+        asked = index, project.state.settings["size"]
+        if self._session is None or self._session[0] != asked:
+            self._session = asked, open_clicks(project.model, project.frames[index], asked[1])
         return self._session[1]
 
     def _shown(self) -> Bool[np.ndarray, " T"]:

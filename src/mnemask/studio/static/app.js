@@ -1027,7 +1027,19 @@ $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
 const settings = [
   ["policy", "policy", String], ["budget", "frames", Number], ["short-side", "size", Number], ["every", "write_every", (value) => value ? Number(value) : null],
 ];
-for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api && /** @type {HTMLInputElement} */ ($(id)).reportValidity()) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
+for (const [id, name, read] of settings) {
+  const field = /** @type {HTMLInputElement} */ ($(id));
+  let pointed = false; // whether the list was opened with the mouse
+  field.addEventListener("pointerdown", () => { pointed = field.matches("select"); });
+  field.addEventListener("change", () => {
+    if (studio.api && field.reportValidity()) studio.act({ do: "settings", [name]: read(field.value) });
+    if (pointed) field.blur(); // without the focus, the arrow keys change the frame again
+  });
+  field.addEventListener("keydown", (event) => {
+    pointed = false;
+    if (event.key === "Enter" && field.matches("input")) field.blur();
+  });
+}
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
 const goto = /** @type {HTMLInputElement} */ ($("goto"));
