@@ -185,3 +185,30 @@ def test_frames_that_share_a_time_are_those_of_a_reader(tmp_path, intra):
         assert frames.num_frames == len(expected) == 40
         for index in [39, 0, 20, 19, 21, 38, 37, 1, 2, 10]:
             assert torch.equal(frames[index].image, expected[index]), index
+
+
+def test_a_video_that_is_gone_is_refused_and_read_again_once_it_is_back(tmp_path):
+    path, away = write_video(tmp_path / "clip.mp4", options={"g": "12"}), tmp_path / "away.mp4"
+    with FrameAccess(path) as frames:
+        expected = frames[20].image
+        frames.forget()
+        path.rename(away)
+        for read in (frames.__getitem__, frames.held, lambda index: list(frames.run(25, index))):
+            with refusal(FrameError, "clip.mp4", "no longer there", "put it back"):
+                read(20)
+        away.rename(path)
+        assert torch.equal(frames.held(20).image, expected)
+
+
+def test_pictures_that_are_gone_are_refused_and_read_again_once_they_are_back(tmp_path):
+    folder, away = tmp_path / "clip", tmp_path / "away"
+    folder.mkdir()
+    for index in range(6):
+        Image.new("RGB", (40, 30), (0, 0, 40 * index)).save(folder / f"{index:05d}.png")
+    with FrameAccess(folder) as frames:
+        folder.rename(away)
+        for read in (frames.__getitem__, frames.held):
+            with refusal(FrameError, "00003.png", "no longer there", "put it back"):
+                read(3)
+        away.rename(folder)
+        assert int(frames.held(3).image[2, 0, 0]) == 120

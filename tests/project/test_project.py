@@ -21,7 +21,7 @@ from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_ima
 from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
+from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
 from mnemask.io import atomic
 from mnemask.io.edges import Cutout
@@ -161,6 +161,29 @@ def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, c
         project.track(NUM_FRAMES - 1, "backward")
         project.set_key(9, cat, clip[2][9, 0])
         assert project.track(9).complete
+
+
+def test_a_folder_that_disappears_during_a_pass_ends_it_and_changes_no_later_mask(tmp_path, clip, compact):
+    folder = write_images(tmp_path / "clip", clip[1])
+    with mm.Project.create(tmp_path / "project", folder, compact, size=min(SIZE)) as project:
+        cat = track_first(project, clip[2])
+        before = all_labels(project)
+        project.set_key(0, cat, clip[2][0, 1])
+        project.frames.forget()
+
+        def move(report, frame):
+            if report.reached == 5:
+                folder.rename(tmp_path / "away")
+
+        with refusal(FrameError, "no longer there", "put it back"):
+            project.track(0, on_frame=move)
+        reached = project.actions[-1]["reached"]
+        assert 5 <= reached < NUM_FRAMES - 1
+        assert torch.equal(all_labels(project)[reached + 1 :], before[reached + 1 :])
+        (tmp_path / "away").rename(folder)
+        assert all(torch.equal(project.frames.held(index).image, image) for index, image in enumerate(clip[1]))
+        project.track(reached)
+        assert overlap(project.labels(NUM_FRAMES - 1) == cat, clip[2][-1, 1]) > 0.5
 
 
 def test_exports_of_a_damaged_video_pair_masks_with_the_pictures_that_they_were_made_on(tmp_path, clip):
@@ -417,6 +440,52 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
     with replay(project.folder, tmp_path / "again", model=compact) as again:
         assert torch.equal(all_labels(again), all_labels(project))
         assert again.state == project.state
+
+
+def test_a_replay_writes_the_frames_that_a_pass_wrote_whatever_was_accepted_while_it_ran(
+    tmp_path, tracked, clip, compact
+):
+    tracked.set_key(0, CAT, clip[2][0, 1])
+    tracked.accept(14, 15)
+
+    def change(report, frame):
+        if report.reached == 3:
+            tracked.accept(10, 11)  # ahead of it
+            tracked.accept(1, 2)  # behind it
+            tracked.unaccept(15, 15)
+
+    tracked.track(0, on_frame=change)
+    assert tracked.actions[-1]["kept"] == [[10, 11], [14, 14]]
+    tracked.unaccept(0, NUM_FRAMES - 1)
+    tracked.track(12, "backward", to=8)
+    with replay(tracked.folder, tmp_path / "again", model=compact) as again:
+        assert torch.equal(all_labels(again), all_labels(tracked))
+        ends = [[line for line in each.actions if line["do"] == "tracked"] for each in (again, tracked)]
+        assert [line["kept"] for line in ends[0]] == [line["kept"] for line in ends[1]]
+
+
+def test_a_pass_whose_end_a_full_disk_refused_is_ended_before_the_next_one(
+    tmp_path, project, clip, compact, monkeypatch
+):
+    add = project._journal.add
+
+    def full(line):
+        if line["do"] == "tracked":
+            raise OutputError("the disk is full", "make room")
+        add(line)
+
+    project.set_key(0, project.add_object(), clip[2][0, 0])
+    with monkeypatch.context() as patched:
+        patched.setattr(project._journal, "add", full)
+        with refusal(OutputError, "the disk is full"):
+            project.track(0, stop=lambda: project.is_tracked(6))
+        with refusal(OutputError, "the disk is full"):
+            project.track(8, to=9)
+    project.track(8, to=9)
+    passes = [line["pass"] for line in project.actions if line["do"] in ("track", "tracked")]
+    assert passes == [1, 1, 2, 2]
+    with replay(project.folder, tmp_path / "again", model=compact) as again:
+        assert torch.equal(all_labels(again), all_labels(project))
 
 
 def test_a_replay_with_a_given_network_needs_no_weights(tmp_path, clip, compact):

@@ -101,6 +101,11 @@ def shows(page, selector, text):
 
 def at_frame(page, number):
     """Waits until a frame is shown."""
+    shows(page, "#frame-number", str(number))
+
+
+def names_frame(page, number):
+    """Waits until the field for the number of a frame names one."""
     from playwright.sync_api import expect
 
     expect(page.locator("#goto")).to_have_value(str(number), timeout=120_000)
@@ -498,6 +503,130 @@ def test_a_frame_that_is_damaged_keeps_no_other_from_being_shown(tmp_path):
         at_frame(page, 4)
 
 
+WAITS = """window.waits = []; const plain = setTimeout;
+    window.setTimeout = (work, ms = 0, ...more) =>
+        window.holding && ms <= 40 ? waits.push(work) : plain(work, ms, ...more);
+    window.release = () => waits.splice(0).forEach((work) => work());"""
+
+
+def test_playing_that_is_paused_and_begun_again_at_once_plays_every_frame_once(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=WAITS) as page:
+        page.evaluate("window.holding = true")  # what playing waits for between two frames
+        page.keyboard.press("Space")
+        at_frame(page, 1)
+        page.wait_for_function("waits.length === 1")
+        page.keyboard.press("Space")
+        page.keyboard.press("Space")
+        at_frame(page, 2)
+        page.wait_for_function("waits.length === 2")
+        page.evaluate("release()")
+        at_frame(page, 3)
+        page.wait_for_function("waits.length")
+        page.wait_for_timeout(300)
+        assert page.evaluate("waits.length") == 1
+
+
+def test_who_goes_to_a_frame_while_the_video_plays_stays_there(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=WAITS) as page:
+        page.route("**/frames/18?*", lambda route: asked.append(route))
+        page.evaluate("window.holding = true")
+        page.keyboard.press("Space")
+        at_frame(page, 1)
+        page.wait_for_function("waits.length === 1")
+        page.locator("#goto").fill("18")
+        page.keyboard.press("Enter")
+        until_asked(page, asked)
+        page.evaluate("release()")
+        page.wait_for_timeout(300)
+        asked[0].continue_()
+        at_frame(page, 18)
+        page.wait_for_timeout(300)
+        at_frame(page, 18)
+        assert page.locator("#play").get_attribute("aria-label") == "Play"
+
+
+def test_a_frame_that_is_damaged_is_not_named_as_the_shown_one_and_can_be_passed(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        asked = refuse(page, re.compile(r"/frames/([3-6]|1[0-9])\?"))
+        for count in (1, 2):
+            page.locator("#goto").fill("4")
+            page.keyboard.press("Enter")
+            until_asked(page, asked, count)
+            page.wait_for_selector("#toast", state="visible")
+            names_frame(page, 0)
+            page.keyboard.press("Escape")
+        page.keyboard.press("ArrowLeft")
+        until_asked(page, asked, 3)
+        page.keyboard.press("ArrowLeft")
+        at_frame(page, 2)
+        for count in range(4, 8):
+            page.keyboard.press("ArrowRight")
+            until_asked(page, asked, count)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 7)
+        page.keyboard.press("Shift+ArrowRight")
+        until_asked(page, asked, 8)
+        names_frame(page, 7)
+        page.keyboard.press("o")  # who does something does it in the shown frame, and goes on from there
+        saved(page)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 8)
+        page.keyboard.press("Shift+ArrowRight")
+        until_asked(page, asked, 9)
+        page.keyboard.press("Shift+ArrowRight")
+        at_frame(page, NUM_FRAMES - 1)
+        assert [int(re.search(r"frames/(\d+)", url)[1]) for url in asked] == [4, 4, 3, 3, 4, 5, 6, 17, 18]
+
+
+def test_of_the_frames_that_are_stepped_through_one_at_a_time_is_prepared_for_clicks(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/prepare", lambda route: asked.append(route))
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        until_asked(page, asked)
+        for frame in (2, 3, 4):
+            page.keyboard.press("ArrowRight")
+            at_frame(page, frame)
+            page.wait_for_timeout(300)
+        assert len(asked) == 1
+        asked[0].continue_()
+        until_asked(page, asked, 2)
+        assert asked[1].request.post_data_json["frame"] == 4
+        asked[1].continue_()
+
+
+def test_after_a_setting_is_chosen_the_arrow_keys_change_the_frame_again(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    focus = "document.activeElement.id"
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.locator("summary").click()
+        page.locator("#policy").click()
+        assert page.evaluate(focus) == "policy"
+        page.locator("#policy").select_option(index=1)
+        saved(page)
+        assert page.evaluate(focus) == ""
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        page.locator("#short-side").fill("128")
+        page.keyboard.press("Enter")
+        saved(page)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 2)
+        page.locator("#policy").focus()
+        chosen = page.locator("#policy").input_value()
+        page.keyboard.press("ArrowRight")
+        saved(page)
+        assert page.evaluate(focus) == "policy"
+        assert page.locator("#policy").input_value() != chosen
+        at_frame(page, 2)
+        asked = "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.settings.size)"
+        assert page.evaluate(asked) == 128
+
+
 def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
     clip = write_clip(tmp_path / "clip")
     on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();
@@ -840,9 +969,11 @@ def test_fields_keys_and_lists_do_what_they_say(tmp_path, masks):
         page.locator("#goto").press("Enter")
         page.wait_for_timeout(300)
         at_frame(page, 5)
+        names_frame(page, 5)
         page.locator("#goto").fill("9")
         page.locator("#goto").press("Escape")
         at_frame(page, 5)
+        names_frame(page, 5)
         page.locator("#timeline").focus()
         for key, frame in (("ArrowUp", 6), ("PageUp", 16), ("ArrowDown", 15), ("PageDown", 5)):
             page.keyboard.press(key)

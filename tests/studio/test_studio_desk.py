@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import logging
+import shutil
 import threading
 from fractions import Fraction
 
@@ -17,6 +18,8 @@ import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.studio import desk as desks
 from mnemask.studio import server
+from mnemask.studio.api import Api
+from mnemask.studio.clicks import ColourClicks
 from mnemask.studio.exports import exports_in, files_of, main_files
 from mnemask.studio.jobs import Listeners
 from mnemask.studio.workspace import Workspace
@@ -198,6 +201,73 @@ def test_a_video_that_was_renamed_is_opened_with_its_project_and_another_one_is_
     assert json.loads((tmp_path / "projects" / name / "project.json").read_text())["source"] == str(tmp_path / "moved")
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_a_video_that_is_moved_while_its_project_is_open_is_continued_at_its_new_place(tmp_path, running, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    workspace = Workspace(tmp_path / "projects", [tmp_path], tiny_model, {"size": min(SIZE)})
+    api = Api(workspace)
+    name = workspace.open_source(str(clip))
+    before = api.desk(name)
+    before.act({"do": "add_object", "name": "cat"})
+    before.paint(0, 1, drawn()[1][0, 0], "brush")
+    before.project.frames.forget()
+    clip.rename(tmp_path / "moved")
+    if running:
+        begun = threading.Event()
+
+        def work(job):
+            begun.set()
+            while not job.stopping():
+                pass
+            before.project.frames.forget()
+            return {"stopped": True}
+
+        before._begin("track", work)
+        assert begun.wait(60)
+    assert workspace.open_source(str(tmp_path / "moved")) == name
+    assert before._job is None or not before._job.running
+    after = api.desk(name)
+    assert after.picture(3, 96)
+    assert [each["name"] for each in after.state()["objects"]] == ["cat"]
+    assert "clip" in after.state()["notes"][0]
+    assert api.desk(name) is after
+    api.close()
+
+
+def test_a_video_whose_project_was_deleted_while_it_was_open_gets_a_new_one(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    workspace = Workspace(tmp_path / "projects", [tmp_path], tiny_model)
+    api = Api(workspace)
+    name = workspace.open_source(str(clip))
+    api.desk(name).act({"do": "add_object", "name": "cat"})
+    shutil.rmtree(tmp_path / "projects" / name)
+    assert workspace.open_source(str(clip)) == name
+    assert api.desk(name).state()["objects"] == []
+    assert api.desk(name).act({"do": "add_object", "name": "dog"})["objects"][0]["name"] == "dog"
+    api.close()
+    with refusal(OutputError, "already contains a project"):
+        mm.Project.create(tmp_path / "projects" / name, clip)
+
+
+def test_pages_of_a_project_that_was_closed_connect_again(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    api = Api(Workspace(tmp_path / "projects", [tmp_path], tiny_model))
+    name = api._workspace.open_source(str(clip))
+
+    async def told(events):
+        queue = api.desk(name).listeners.join()
+        shutil.rmtree(tmp_path / "projects" / name)
+        await asyncio.to_thread(api._workspace.open_source, str(clip))
+        api.desk(name)
+        while event := await asyncio.wait_for(queue.get(), 60):
+            events.append(event)
+
+    events = []
+    asyncio.run(told(events))
+    assert events == []
+    api.close()
+
+
 def test_a_project_is_opened_with_the_network_that_it_was_made_with(tmp_path, tiny_model, monkeypatch):
     own, clip = copy.deepcopy(tiny_model), str(write_clip(tmp_path / "clip"))
     monkeypatch.setattr("mnemask.project.project.load_model", {"own": own}.__getitem__)
@@ -303,6 +373,45 @@ def test_clicks_that_find_nothing_or_leave_nothing_say_so_and_change_nothing(des
     assert project.state == before
 
 
+def test_of_frames_that_are_prepared_while_one_is_being_opened_only_the_last_is_opened(desk, monkeypatch):
+    opened, begun, may_end = [], threading.Event(), threading.Event()
+
+    def open_clicks(model, frame, size):
+        opened.append(frame.index)
+        begun.set()
+        may_end.wait(60)
+        return ColourClicks(frame)
+
+    monkeypatch.setattr(desks, "open_clicks", open_clicks)
+    threads = []
+    for index in (3, 4, 5, 6):
+        threads.append(threading.Thread(target=desk.prepare, args=[index]))
+        threads[-1].start()
+        assert begun.wait(60)
+        for _ in range(6000):
+            if desk._preparing == index:
+                break
+            threading.Event().wait(0.01)
+    may_end.set()
+    for thread in threads:
+        thread.join(60)
+    assert opened == [3, 6]
+
+
+def test_clicks_in_a_frame_are_of_the_size_that_is_set(desk, monkeypatch):
+    sizes = []
+
+    def open_clicks(model, frame, size):
+        sizes.append(size)
+        return ColourClicks(frame)
+
+    monkeypatch.setattr(desks, "open_clicks", open_clicks)
+    for size in (64, 64, 128):
+        desk.act({"do": "settings", "size": size})
+        desk.prepare(3)
+    assert sizes == [64, 128]
+
+
 def test_a_mark_whose_file_is_lost_is_told_of_and_can_be_made_again_or_cleared(desk):
     project, mask = desk.project, drawn()[1][0, 0]
     project.set_key(3, 1, mask)
@@ -326,6 +435,22 @@ def test_up_to_here_accepts_what_is_tracked_before_and_behind_a_frame_that_was_a
     assert desk.act({"do": "accept", "first": 0, "last": 6})["accepted"] == [[0, 6]]
     with refusal(InputError, "left to accept"):
         desk.act({"do": "accept", "first": 0, "last": 6})
+
+
+def test_what_is_accepted_at_once_is_unaccepted_by_one_undo_and_what_was_accepted_before_stays(desk):
+    mask = drawn()[1][0, 0]
+    for frame in (1, 2, 3, 4, 7, 8):  # and frame 0
+        desk.project.set_key(frame, 1, mask)
+    desk.act({"do": "accept", "first": 2, "last": 2})
+    assert desk.act({"do": "accept", "first": 0, "last": 4})["accepted"] == [[0, 4]]
+    assert desk.act({"do": "undo"})["accepted"] == [[2, 2]]
+    assert desk.act({"do": "accept", "first": 0, "last": 9})["accepted"] == [[0, 4], [7, 8]]
+    with mm.Project(shutil.copytree(desk.project.folder, desk.project.folder.parent / "copy")) as copy:
+        assert copy.state.accepted == ((0, 4), (7, 8))
+    undone = desk.act({"do": "undo"})
+    assert undone["accepted"] == [[2, 2]]
+    assert (undone["turned"]["first"], undone["turned"]["last"]) == (0, 8)
+    assert desk.act({"do": "redo"})["accepted"] == [[0, 4], [7, 8]]
 
 
 def test_what_was_undone_is_told_with_the_state(desk):

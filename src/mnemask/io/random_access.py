@@ -55,6 +55,8 @@ class FrameAccess:
     Raises:
         FrameError: the video does not exist, cannot be read twice or has no frames.
 
+    A frame whose file is gone is refused, and read again once the file is back.
+
     Example:
         >>> with FrameAccess("clip.mp4") as frames:  # doctest: +SKIP
         ...     last = frames[frames.num_frames - 1]
@@ -69,6 +71,7 @@ class FrameAccess:
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
         self.name, self.frames_per_second, self.facts = found.name, found.frames_per_second, found.facts
         self.files: Sequence[Path] | None = getattr(found, "files", None)
+        self._path = None if "://" in str(source) else Path(source)
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
         self.notes = (*found.facts.notes, *_cut_off(found, self.num_frames))
@@ -102,6 +105,10 @@ class FrameAccess:
                 try:
                     self._decode_to(index)
                 except FrameError as error:
+                    if (gone := self._gone(index)) is not None:
+                        raise FrameError(
+                            f"{str(gone)!r} is no longer there", "put it back under this name, or connect its disk"
+                        ) from error
                     self._damaged[index] = error
                     raise
             self._cache.move_to_end(index)
@@ -113,12 +120,12 @@ class FrameAccess:
         If there is none before, that of the first good frame after it does. A warning is logged.
 
         Raises:
-            FrameError: the frame does not exist, or no frame within `MOST_HELD` of it is good.
+            FrameError: the frame does not exist, its file is gone, or no frame within `MOST_HELD` of it is good.
         """
         try:
             return self[index]
         except FrameError as error:
-            if not 0 <= index < self.num_frames:
+            if not 0 <= index < self.num_frames or self._gone(index) is not None:
                 raise
             before, after = max(-1, index - 1 - MOST_HELD), min(self.num_frames, index + 1 + MOST_HELD)
             for near in chain(range(index - 1, before, -1), range(index + 1, after)):
@@ -185,6 +192,16 @@ class FrameAccess:
             raise FrameError(
                 f"frame {index} of {self.name!r} cannot be decoded", "run `mnemask doctor` on it, or re-encode it"
             )
+
+    def _gone(self, index: int) -> Path | None:
+        """Returns the file of a frame if it is not there, as when its folder was moved or its disk is away."""
+        path = self._path if self.files is None else self.files[index]
+        try:
+            if path is not None:
+                path.stat()
+        except OSError:
+            return path
+        return None
 
     def _keep(self, frame: Frame) -> None:
         self._cache[frame.index] = frame

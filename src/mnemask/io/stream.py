@@ -244,7 +244,7 @@ class EncodedVideo:
         try:
             return open_container(source, options, timeout)
         except (FFmpegError, OSError) as error:
-            if isinstance(source, str) and not remote and _lacks_index(Path(source.removeprefix("file:"))):
+            if (file := _file_of(source)) is not None and file.is_file() and _lacks_index(file):
                 raise FrameError(
                     f"{self._shown!r} has no index (moov): it was cut off, or its recording was never finished",
                     "fetch it again, or rebuild the index with a repair program and another file from the same camera",

@@ -21,6 +21,7 @@ from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
 from mnemask.io.written import foreign
+from mnemask.memory.tokens import runs_of
 from mnemask.model.stcn import STCN
 from mnemask.project.about import (
     ABOUT,
@@ -197,10 +198,20 @@ class Project:
         if (frame, object_id) in self.state.keys:
             self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
-    def accept(self, first: int, last: int) -> None:
-        """Makes the masks of these frames, both ends included, final: tracking no longer changes them."""
+    def accept(self, first: int, last: int, *, among: Sequence[int] | None = None) -> None:
+        """Makes the masks of these frames, both ends included, final: tracking no longer changes them.
+
+        Args:
+            first: the first frame.
+            last: the last frame.
+            among: the frames from `first` to `last` to accept, in order; by default all.
+        """
         self._check_run(first, last)
-        self._do({"do": "accept", "first": first, "last": last})
+        action = {"do": "accept", "first": first, "last": last}
+        if among is not None:
+            frames = [int(frame) for frame in among if first <= frame <= last]
+            action["runs"] = [[run.start, run.stop - 1] for run in runs_of(frames, self.num_frames)]
+        self._do(action)
 
     def unaccept(self, first: int, last: int) -> None:
         """Allows the masks of these frames to change again."""
@@ -335,9 +346,25 @@ class Project:
             InputError: nothing is marked, the range is invalid or empty, or another pass is running.
             BudgetError: the permanent memories exceed the budget.
         """
+        return self._track(
+            start, direction, to, objects, lambda frame: not self.state.is_accepted(frame), stop, on_frame
+        )
+
+    def _track(
+        self,
+        start: int,
+        direction: Direction,
+        to: Until,
+        objects: Sequence[int] | None,
+        may_change: Callable[[int], bool],
+        stop: Callable[[], bool],
+        on_frame: Callable[[PassReport, Frame], None],
+    ) -> PassReport:
+        """Tracks as `track` does; `may_change` decides which frames are written."""
         if not self._tracking.acquire(blocking=False):
             raise InputError("a pass is already running", "wait for it, or stop it")
         try:
+            self._end_interrupted_pass()  # a full disk may have refused the line that ends it
             self._check_run(start, start)
             start = int(start)
             if to != "end" and to != "key":
@@ -348,9 +375,9 @@ class Project:
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
             self._log({"do": "track", "pass": report.number, **asked})
             try:
-                way.follow(lambda frame: not self.state.is_accepted(frame), stop, on_frame)
+                way.follow(may_change, stop, on_frame)
             finally:
-                self._log({"do": "tracked", "pass": report.number, "reached": report.reached})
+                self._end_pass(report.number, start, report.reached)
         finally:
             self._tracking.release()
         return report
@@ -453,7 +480,20 @@ class Project:
             last = passes[-1]
             done = self._results.of_pass(last["pass"])
             reached = None if not done else max(done) if last["direction"] == "forward" else min(done)
-            self._log({"do": "tracked", "pass": last["pass"], "reached": reached})
+            self._end_pass(last["pass"], last["start"], reached)
+
+    def _end_pass(self, number: int, start: int, reached: int | None) -> None:
+        """Records how far a pass got, and the frames up to there that it did not write.
+
+        Frames may be accepted while a pass runs, before or after it reaches them, so that the order of the actions
+        alone does not tell which ones it wrote.
+        """
+        line = {"do": "tracked", "pass": number, "reached": reached}
+        if reached is not None:
+            first, last = sorted((start, reached))
+            unwritten = sorted(set(range(first, last + 1)).difference(self._results.of_pass(number)))
+            line["kept"] = [[run.start, run.stop - 1] for run in runs_of(unwritten, self.num_frames)]
+        self._log(line)
 
 
 def _now() -> float:

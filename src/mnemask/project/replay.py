@@ -40,7 +40,7 @@ def replay(
     """
     lines = list(read_journal(Path(folder) / JOURNAL))
     first: dict[str, Any] = next((line["settings"] for line in lines if line["do"] == "settings"), {})
-    ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
+    ends = {line["pass"]: line for line in lines if line["do"] == "tracked"}
     project = Project.create(target, source or source_of(Path(folder)), model, **first)
     for line in lines:
         _repeat(project, line, Path(folder), ends, mask_of, on_frame)
@@ -51,7 +51,7 @@ def _repeat(
     project: Project,
     line: Line,
     folder: Path,
-    ends: Mapping[int, int | None],
+    ends: Mapping[int, Line],
     mask_of: MaskOf,
     on_frame: OnFrame,
 ) -> None:
@@ -66,28 +66,36 @@ def _repeat(
         mask = read_key_mask(folder / line["mask"]) if mask is None else mask
         project.set_key(line["frame"], line["object"], mask, line.get("how"))
     elif kind == "track":
-        if ends.get(line["pass"]) is not None:
-            _track_again(project, line, ends[line["pass"]], on_frame)
+        end = ends.get(line["pass"])
+        if end is not None and end["reached"] is not None:
+            _track_again(project, line, end, on_frame)
     elif kind == "settings":
         project.change_settings(**line["settings"])
     elif kind != "tracked":
         project._do({name: value for name, value in line.items() if name != "at"})
 
 
-def _track_again(project: Project, line: Line, end: int | None, on_frame: OnFrame) -> None:
-    """Tracks as far as a pass of the other project got."""
+def _track_again(project: Project, line: Line, end: Line, on_frame: OnFrame) -> None:
+    """Tracks as far as a pass of the other project got, and writes the frames that it wrote."""
     reached: int | None = None
+    kept = end.get("kept")
 
     def note(report: PassReport, frame: Frame) -> None:
         nonlocal reached
         reached = report.reached
         on_frame(report, frame)
 
-    project.track(
+    def may_change(frame: int) -> bool:
+        if kept is None:  # of an earlier version
+            return not project.state.is_accepted(frame)
+        return not any(first <= frame <= last for first, last in kept)
+
+    project._track(
         line["start"],
         line["direction"],
-        to=line["to"],
-        objects=line["objects"],
-        stop=lambda: reached == end,
+        line["to"],
+        line["objects"],
+        may_change,
+        stop=lambda: reached == end["reached"],
         on_frame=note,
     )

@@ -122,8 +122,10 @@ def applied(state: State, action: Action) -> State:
         place = (action["frame"], action["object"])
         return replace(state, keys={other: key for other, key in state.keys.items() if other != place})
     if kind in ("accept", "unaccept"):
-        run = (action["first"], action["last"])
-        return replace(state, accepted=_with(state.accepted, run) if kind == "accept" else _less(state.accepted, run))
+        accepted = state.accepted
+        for first, last in action.get("runs", [(action["first"], action["last"])]):
+            accepted = _with(accepted, (first, last)) if kind == "accept" else _less(accepted, (first, last))
+        return replace(state, accepted=accepted)
     if kind == "settings":
         return replace(state, settings={**state.settings, **action["settings"]})
     raise InputError(f"action {kind!r} is unknown", "open the project with the version of mnemask that made it")

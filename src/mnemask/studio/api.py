@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -41,6 +42,8 @@ class Api:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+        workspace.before_closing = self._stop
 
     def app(self) -> Starlette:
         """Returns the application, without `Guard`."""
@@ -75,7 +78,14 @@ class Api:
         """Returns a project with its pages, opened on first use."""
         project = self._workspace.project(name)
         notes = filter(None, [self._workspace.notes.get(name)])
-        return self._desks.setdefault(name, Desk(name, project, [*notes]))
+        with self._lock:
+            desk = self._desks.get(name)
+            if desk is not None and desk.project is not project:  # the workspace closed that one
+                desk.listeners.tell({})
+                desk = None
+            if desk is None:
+                desk = self._desks[name] = Desk(name, project, [*notes])
+            return desk
 
     def close(self) -> None:
         """Stops all jobs and closes all projects."""
@@ -190,6 +200,9 @@ class Api:
             while not closed.done():
                 event = asyncio.create_task(queue.get())
                 done, _ = await asyncio.wait({event, closed}, return_when=asyncio.FIRST_COMPLETED)
+                if event in done and not event.result():
+                    await socket.close()  # the page connects again, to the project that took the place of this one
+                    break
                 if event in done:
                     await socket.send_json(event.result())
                 else:
@@ -202,6 +215,11 @@ class Api:
             with contextlib.suppress(asyncio.CancelledError):
                 await closed
             await run_in_threadpool(desk.rest)
+
+    def _stop(self, name: str) -> None:
+        """Stops what runs for a project that is about to be closed."""
+        if (desk := self._desks.get(name)) is not None:
+            desk.stop()
 
     def _desk(self, request: Request) -> Desk:
         return self.desk(request.path_params["name"])

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, UInt8
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
-from mnemask.memory.tokens import runs_of
 from mnemask.project import NoFrameLeftError, PassReport, picture_memory, picture_reason
 from mnemask.project.results import Labels
 from mnemask.prompts.clicks import ClickSession
@@ -59,7 +58,8 @@ class Desk:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._clicking = threading.Lock()
-        self._session: tuple[int, ClickSession | ColourClicks] | None = None
+        self._preparing = -1
+        self._session: tuple[tuple[int, int], ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._looked_away = threading.Event()
 
@@ -172,10 +172,15 @@ class Desk:
         return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
-        """Opens a frame for clicks in advance, so that the first click is as fast as the others."""
+        """Opens a frame for clicks in advance, so that the first click is as fast as the others.
+
+        Of several frames that are requested while one is being opened, only the last is opened.
+        """
         if not (self._job and self._job.running):
+            self._preparing = index
             with self._clicking:
-                self._clicks(index)
+                if self._preparing == index:
+                    self._clicks(index)
 
     def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
         """Sets the key of an object from all its clicks: each is x, y and whether it is on the object.
@@ -309,10 +314,10 @@ class Desk:
             self.project.set_key(index, object_id, *drawn)
 
     def _clicks(self, index: int) -> ClickSession | ColourClicks:
-        if self._session is None or self._session[0] != index:
-            project = self.project
-            size = project.state.settings["size"]
-            self._session = index, open_clicks(project.model, project.frames[index], size)
+        project = self.project
+        asked = index, project.state.settings["size"]
+        if self._session is None or self._session[0] != asked:
+            self._session = asked, open_clicks(project.model, project.frames[index], asked[1])
         return self._session[1]
 
     def _shown(self) -> Bool[np.ndarray, " T"]:
@@ -322,19 +327,16 @@ class Desk:
         return shown
 
     def _accept(self, first: int, last: int) -> None:
-        """Accepts the tracked or marked frames of a run; raises InputError if none is left to accept."""
+        """Accepts the tracked or marked frames of a run in one action; raises InputError if none is left to accept."""
         project, shown = self.project, self._shown()
         if not 0 <= first <= last < len(shown):
             project.accept(first, last)  # raises the error
-        for begin, end in project.state.accepted:
-            shown[begin : end + 1] = False
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
-        if not wanted:
+        if all(map(project.state.is_accepted, wanted)):
             raise mm.InputError(
                 f"no tracked or marked frame from {first} to {last} is left to accept", "track or mark one there first"
             )
-        for run in runs_of(wanted, len(wanted)):
-            project.accept(run.start, run.stop - 1)
+        project.accept(wanted[0], wanted[-1], among=wanted)
 
     def _make_way(self, kind: str, values: Mapping[str, Any]) -> None:
         """Stops the jobs that conflict with an action: tracking, and, if the action changes masks, an export."""

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Workspace:
 
     Attributes:
         notes: messages to show when a project is opened, by its name.
+        before_closing: called with the name of an open project whose video or folder was moved or deleted, before it
+            is closed.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Workspace:
         self._model, self._settings = model, settings or {}
         self._open: dict[str, mm.Project] = {}
         self.notes: dict[str, str] = {}
+        self.before_closing: Callable[[str], None] = lambda name: None
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -102,12 +105,14 @@ class Workspace:
                     return name
             for name, known in sources.items():
                 if not known.exists() and follow_video(self.folder / name, source):
+                    self._drop(name)  # it would look for the video at its old place
                     self.notes[name] = f"The video was {str(known)!r} before: its project is continued."
                     log.warning("%s was %s before: continuing project %s", source, known, name)
                     return name
             stem = safe_name(source.stem if source.is_file() else source.name)
             taken = {path.name for path in self.folder.iterdir()}
             name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in taken)
+            self._drop(name)  # its folder was deleted
             project = mm.Project.create(self.folder / name, source, self._model, **self._settings)
             self._open[name] = project
             return name
@@ -126,6 +131,13 @@ class Workspace:
                 remove_unfinished(self.folder / name / EXPORTS)
                 self._open[name] = opened
             return self._open[name]
+
+    def _drop(self, name: str) -> None:
+        """Closes a project if it is open."""
+        if name in self._open:
+            self.before_closing(name)
+            self._open.pop(name).close()
+            self.notes.pop(name, None)
 
     def _network(self, name: str) -> STCN | None:
         """Returns the shared network if it is the one of a project; None if the project is to load its own."""

@@ -26,6 +26,7 @@ class Studio {
     this.selected = 0;
     this.minus = false;
     this.playing = false;
+    this.plays = 0; // how often playing began or ended
     this.why = false;
     /** @type {Map<string, Promise<ImageBitmap>>} by frame and height */
     this.pictures = new Map();
@@ -35,6 +36,8 @@ class Studio {
     this.follows = true; // whether the view follows tracking
     this.wanted = -1; // the frame to show after the one that is loading
     this.coming = 0; // the frame that is loading
+    /** @type {number | null} */
+    this.missed = null; // the frame that was last gone to and could not be shown
     this.loading = false;
     this.led = false; // whether tracking or playing shows that frame, not the user
     this.busy = this.edits = 0; // edits in progress, and all so far
@@ -59,6 +62,7 @@ class Studio {
     this.shownObjects = "";
     this.shownKey = "";
     this.preparing = this.toasting = 0;
+    this.prepares = false; // whether a frame is being prepared for clicks
   }
 
   // ---- opening ------------------------------------------------------------------------------------------------
@@ -81,7 +85,7 @@ class Studio {
     const state = await api.state();
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = this.time.data = null;
+    this.job = this.time.data = this.missed = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -219,6 +223,7 @@ class Studio {
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the shown frame
         if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // these masks lack what was drawn meanwhile
+        if (next !== this.frame) this.missed = null;
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
@@ -227,18 +232,21 @@ class Studio {
         if (labels.notes?.length) this.complain(labels.notes.join(" "));
       } catch (error) {
         this.playing = false;
+        if (this.wanted < 0 && next === this.coming) this.missed = next;
         this.complain(error);
       }
     }
     this.loading = false;
-    this.time.frame = this.frame; // also if the requested one cannot be shown
-    this.time.draw();
+    this.render(); // also if the requested frame cannot be shown
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
   }
 
   /** The frame that is shown or about to be shown. */
   get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
+
+  /** The frame from which the user goes on: the next one lies behind a frame that cannot be shown. */
+  get from() { return this.missed ?? this.at; }
 
   /** Reloads the masks of the shown frame. */
   refresh() { if (this.api && this.wanted < 0) this.go(this.at, this.led); }
@@ -249,6 +257,7 @@ class Studio {
   /** Stays at the shown frame: the user does something there. */
   stay() {
     this.follows = this.playing = false;
+    this.missed = null;
     if (!this.led) return;
     this.led = false;
     this.coming = this.frame;
@@ -257,28 +266,36 @@ class Studio {
 
   /** Goes where the user wants to look, and stays there while tracking continues. @param {number} frame */
   seek(frame) {
-    this.follows = false;
+    this.follows = this.playing = false;
+    this.missed = null;
     this.view.cancel(); // the corners of a polygon belong to their frame
     return this.go(frame);
   }
 
   prepare() {
     clearTimeout(this.preparing);
-    if (this.view.tool !== "click" || this.job?.running || this.playing) return;
-    this.preparing = setTimeout(() => this.api?.post("/prepare", { frame: this.frame }).catch(() => {}), 150);
+    if (this.view.tool !== "click" || this.job?.running || this.playing || this.prepares) return;
+    this.preparing = setTimeout(async () => {
+      const { api, frame } = this;
+      this.prepares = true;
+      try { await api?.post("/prepare", { frame }); } catch { /* the first click there does it */ }
+      this.prepares = false;
+      if (api !== this.api || frame !== this.frame) this.prepare(); // of the frames gone to meanwhile, only the last
+    }, 150);
   }
 
   async play() {
     if (this.tracking) { this.stop(); return; }
     this.playing = !this.playing;
     this.renderBusy();
-    const pace = 1000 / (this.state?.fps || 25);
-    while (this.playing && this.state && this.frame < this.state.num_frames - 1) {
+    const run = ++this.plays, pace = 1000 / (this.state?.fps || 25);
+    while (this.playing && run === this.plays && this.state && this.frame < this.state.num_frames - 1) {
       const begin = performance.now(), next = this.frame + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
       await this.go(next, true);
       await new Promise((done) => setTimeout(done, Math.max(0, pace - (performance.now() - begin))));
     }
+    if (run !== this.plays) return;
     this.playing = false;
     this.renderBusy();
   }
@@ -505,7 +522,7 @@ class Studio {
 
   /** @param {number[]} frames @param {number} way */
   jump(frames, way) {
-    const next = way > 0 ? frames.find((frame) => frame > this.at) : frames.filter((frame) => frame < this.at).at(-1);
+    const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
     if (next !== undefined) this.seek(next);
   }
 
@@ -973,8 +990,8 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
   memory: () => studio.sheet(`Memory before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
-  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.at - 1), next: () => studio.seek(studio.at + 1),
-  "prev-10": () => studio.seek(studio.at - 10), "next-10": () => studio.seek(studio.at + 10),
+  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.from - 1), next: () => studio.seek(studio.from + 1),
+  "prev-10": () => studio.seek(studio.from - 10), "next-10": () => studio.seek(studio.from + 10),
   first: () => studio.seek(0), last: () => studio.seek(Infinity), play: () => studio.play(),
   "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
@@ -1010,7 +1027,19 @@ $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
 const settings = [
   ["policy", "policy", String], ["budget", "frames", Number], ["short-side", "size", Number], ["every", "write_every", (value) => value ? Number(value) : null],
 ];
-for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api && /** @type {HTMLInputElement} */ ($(id)).reportValidity()) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
+for (const [id, name, read] of settings) {
+  const field = /** @type {HTMLInputElement} */ ($(id));
+  let pointed = false; // whether the list was opened with the mouse
+  field.addEventListener("pointerdown", () => { pointed = field.matches("select"); });
+  field.addEventListener("change", () => {
+    if (studio.api && field.reportValidity()) studio.act({ do: "settings", [name]: read(field.value) });
+    if (pointed) field.blur(); // without the focus, the arrow keys change the frame again
+  });
+  field.addEventListener("keydown", (event) => {
+    pointed = false;
+    if (event.key === "Enter" && field.matches("input")) field.blur();
+  });
+}
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
 const goto = /** @type {HTMLInputElement} */ ($("goto"));
