@@ -36,6 +36,11 @@ VIDEOS = {
     "one-keyframe.mkv": ("libx264", {"g": "1000"}),
     "mpeg4.avi": ("mpeg4", {"g": "10", "bf": "0"}),
     "vp9.webm": ("libvpx-vp9", {"g": "15", "deadline": "realtime", "cpu-used": "8"}),
+    "b-frames.ts": ("libx264", {"g": "12", "bf": "3", "b-adapt": "0"}),
+    "mpeg2.mpg": ("mpeg2video", {"g": "12", "bf": "2"}),
+    "b-frames.avi": ("libx264", {"g": "12", "bf": "3", "b-adapt": "0"}),
+    "open-gop.avi": ("libx264", {"x264-params": "keyint=12:min-keyint=12:bframes=3:b-adapt=0:open-gop=1:scenecut=0"}),
+    "mpeg4-b-frames.avi": ("mpeg4", {"g": "12", "bf": "2"}),
 }
 
 
@@ -51,6 +56,103 @@ def test_frames_by_number_are_those_of_a_reader_in_any_order(tmp_path, name):
             assert torch.equal(frames[index].image, expected[index].image), index
             assert frames[index].seconds == pytest.approx(expected[index].seconds)
             assert frames[index].name == expected[index].name
+
+
+@pytest.mark.parametrize("name", [name for name in VIDEOS if name.endswith(".avi")])
+def test_frames_of_an_avi_which_states_no_times_are_shown_evenly(tmp_path, name):
+    path = write_video(tmp_path / name, *VIDEOS[name])
+    with mm.VideoReader(path) as reader:
+        assert [frame.seconds for frame in reader] == pytest.approx([index / 25 for index in range(70)])
+    assert next(iter(mm.VideoReader(path, start="2s"))).index == 50
+
+
+def check_against_reader(path, num_frames, policy="stop"):
+    """Checks that the frames by number are those of a reader, forwards and backwards."""
+    with mm.VideoReader(path, on_corrupt=policy) as reader:
+        expected = list(reader)
+    events = reader.events.to_dict()
+    assert len(expected) == num_frames
+    for order in (range(num_frames), range(num_frames - 1, -1, -7)):
+        with FrameAccess(path, cache_bytes=6 * 48 * 64 * 3) as frames:
+            assert frames.num_frames == num_frames
+            for index in order:
+                frame = frames.held(index)
+                assert torch.equal(frame.image, expected[index].image), index
+                assert frame.seconds == pytest.approx(expected[index].seconds)
+    return events
+
+
+def copied_packets(source, target, chosen):
+    """Writes those packets of a video of which `chosen`, called with number and packet, is true."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        copied = written.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(video=0) if packet.size]
+        for packet in [packet for number, packet in enumerate(packets) if chosen(number, packet)]:
+            packet.stream = copied
+            written.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("ending", ["ts", "mkv"])
+def test_frames_that_are_predicted_from_what_was_cut_off_have_no_number(tmp_path, ending):
+    whole = write_video(tmp_path / "whole.mkv", "mpeg2video", {"g": "12", "bf": "2"})
+    keys: list[int] = []
+
+    def from_second_key(number, packet):
+        keys.extend([number] if packet.is_keyframe else [])
+        return len(keys) > 1
+
+    cut = copied_packets(whole, tmp_path / f"cut.{ending}", from_second_key)
+    check_against_reader(cut, 70 - keys[1] - 2)
+
+
+def test_a_broadcast_that_was_joined_between_keyframes_begins_with_the_first_frame_that_is_shown(tmp_path):
+    path = write_video(tmp_path / "joined.ts", options={"g": "30", "bf": "2"})
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 188 // 3 * 188 :])
+    with mm.VideoReader(path, on_corrupt="hold") as reader:
+        num_frames = len(list(reader))
+    assert num_frames < 50
+    check_against_reader(path, num_frames)
+
+
+def test_packets_of_vp8_that_only_help_to_predict_others_are_no_frames(tmp_path):
+    whole = write_video(tmp_path / "whole.webm", "libvpx", {"g": "30", "deadline": "realtime", "cpu-used": "8"}, 90)
+    path = tmp_path / "hidden.webm"
+    with av.open(str(whole)) as read, av.open(str(path), "w") as written:
+        copied = written.add_stream_from_template(read.streams.video[0])
+        for number, packet in enumerate(packet for packet in read.demux(video=0) if packet.size):
+            if number in (10, 75):
+                data = bytes(packet)
+                hidden = av.Packet(bytes([data[0] & 0xEF]) + data[1:])
+                hidden.pts = hidden.dts = packet.pts - 20
+                hidden.time_base, hidden.stream = packet.time_base, copied
+                written.mux(hidden)
+            packet.stream = copied
+            written.mux(packet)
+    check_against_reader(path, 90)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize("lost", [3, 40])
+def test_frames_that_a_reception_error_damaged_keep_their_numbers(tmp_path, codec, lost):
+    path = write_video(tmp_path / "received.ts", codec, {"g": "12", "bf": "2"}, num_frames=100)
+    data = path.read_bytes()
+    half = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:half] + data[half + lost * 188 :])
+    with mm.VideoReader(path, on_corrupt="hold") as reader:
+        num_frames = len(list(reader))
+    assert check_against_reader(path, num_frames, "hold")["held"]["count"]
+
+
+def test_the_frames_of_joined_recordings_whose_clocks_differ_are_numbered_in_their_order(tmp_path):
+    one = write_video(tmp_path / "one.ts", num_frames=30, options={"bf": "2"})
+    two = write_video(tmp_path / "two.ts", num_frames=30, options={"bf": "2"})
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one.read_bytes() + two.read_bytes())
+    with mm.VideoReader(joined, on_corrupt="hold") as reader:
+        num_frames = len(list(reader))
+    check_against_reader(joined, num_frames, "hold")
 
 
 def test_a_video_that_was_cut_between_key_frames_is_read_from_its_first_shown_one(tmp_path):

@@ -7,6 +7,7 @@ import errno
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -159,6 +160,14 @@ _TS_PACKETS = (188, 192, 204)
 _MOST_FAILURES = 10
 
 
+def states_no_times(container: InputContainer) -> bool:
+    """Returns whether the format states only the order of the packets, so that frames are shown evenly, in their order.
+
+    The presentation times that FFmpeg makes up for an AVI go back where it has B-frames.
+    """
+    return container.format.name == "avi"
+
+
 def is_recording(container: InputContainer) -> bool:
     """Returns whether an address gives a file, which a new connection reads from its beginning, and not a broadcast."""
     stream = container.streams.best("video")
@@ -218,6 +227,9 @@ class Decoding:
         self._awaited: set[int] = set()
         self._one_frame_each = True
         self._damaged = False
+        self._untimed = states_no_times(container)
+        # Times of such packets whose frames are still to come; None if the frames come in the order of their packets.
+        self._due: list[int] | None = [] if self._untimed and stream.codec_context.has_b_frames else None
 
     def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
         """Yields each frame with its time, and each damaged frame, numbered within this pass."""
@@ -250,6 +262,8 @@ class Decoding:
                 if packet.is_corrupt and self._cuts_off():
                     self._progress.cut = True
                     break
+                if self._untimed:
+                    packet.pts = packet.dts
                 self._progress.add_packet(packet)
                 if packet.stream_index == self._stream.index and packet.size:
                     if self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts:
@@ -300,17 +314,23 @@ class Decoding:
         progress, time_base = self._progress, self._stream.time_base
         if packet is not None and packet.pts is not None and not packet.is_discard:
             self._awaited.add(packet.pts)
+            if self._due is not None:
+                heappush(self._due, packet.pts)
         try:
             frames = self._stream.codec_context.decode(packet)
         except FFmpegError as error:
             self._damage_seen()
             self._damaged = True
+            if self._due:
+                heappop(self._due)
             if self._goes_on and self._one_frame_each and self._awaited:
                 return  # the lost frame is reported at its display time, which may be after others (B-frames)
             yield Damaged(self._broken(error), progress.num_frames)
             progress.add_frame(None)
             return
         for frame in frames:
+            if self._due:
+                frame.pts = heappop(self._due)
             seconds = None if frame.pts is None or time_base is None else float(frame.pts * time_base)
             corrupt = frame.is_corrupt or frame.pts in self._corrupt_times
             self._corrupt_times = {time for time in self._corrupt_times if frame.pts is not None and time > frame.pts}

@@ -1,7 +1,7 @@
 """Frames of a video by number, in any order and backwards, in bounded memory.
 
 `VideoReader` goes through a video once. Scrubbing, correcting and tracking backwards need any frame at any time: the
-packets of a video file are listed once, without decoding, and a request decodes from the keyframe before the frame.
+frames of a video file are listed once, and a request decodes from the keyframe before the frame.
 """
 
 import logging
@@ -9,19 +9,21 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from fractions import Fraction
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, dropwhile
 from pathlib import Path
 
 import numpy as np
 from av.error import FFmpegError
-from jaxtyping import Bool, Int64
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import Bool, Float64, Int64
 
 from mnemask.errors import FrameError
-from mnemask.io.pictures import Damaged, Matrix, Picture, Source
+from mnemask.io.decoder import AnyPacket, Decoding, ReadSoFar, states_no_times
+from mnemask.io.pictures import Damaged, EventLog, Matrix, Picture, Source
 from mnemask.io.sources import Opening, open_source
-from mnemask.io.stream import EncodedVideo
+from mnemask.io.stream import Clock, EncodedVideo
 from mnemask.types import Frame, frame_name
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
 AHEAD = 24  # frames ahead to which decoding on is cheaper than seeking
+SAMPLED = 64  # packets of the beginning that are decoded to learn whether each gives one frame
+REORDERED = 16  # frames by which decoding may be ahead of showing
 MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
 
 
@@ -65,7 +69,7 @@ class FrameAccess:
     """
 
     def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES, originals: bool = False) -> None:
-        found = open_source(source, Opening(originals=originals))
+        found = open_source(source, Opening(goes_on=True, originals=originals))
         if not found.repeatable:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
@@ -237,87 +241,260 @@ class _Listed:
 
 
 class _Indexed:
-    """An encoded video whose frame times and keyframes are listed once, without decoding."""
+    """An encoded video whose frames are listed once: without decoding, if its packets tell them, else by decoding it.
+
+    Frames are numbered as `VideoReader` numbers them.
+    """
 
     def __init__(self, video: EncodedVideo) -> None:
         self._video = video
-        times, keys, self._time_base = _listing(video)
-        order = np.argsort(times, kind="stable")
-        self._times = times[order]
-        # A seek to a time that several frames share may lead to any of them.
-        _, which, shown_then = np.unique(self._times, return_inverse=True, return_counts=True)
-        self._seekable = np.flatnonzero(keys[order] & (shown_then[which] == 1))
-        self.num_frames = len(times)
+        packets = _list_packets(video)
+        if packets.tell_frames and _gives_what_packets_tell(video, packets):
+            order = np.argsort(packets.times, kind="stable")
+            self._times, keys = packets.times[order], packets.keys[order]
+            self._timed = np.arange(len(self._times))
+            self._seconds = packets.seconds[order]
+        else:
+            log.info("the packets of %s do not tell its frames, so it is decoded once to number them", video.name)
+            decoded = _list_frames(video)
+            self._timed = np.flatnonzero(decoded.timed)
+            if (np.diff(decoded.times[self._timed]) < 0).any():  # the times of damaged frames are partly guessed
+                self._timed = np.flatnonzero(decoded.timed & decoded.intact)
+            self._times, keys = decoded.times[self._timed], decoded.keys[self._timed]
+            self._seconds = decoded.seconds
+        self.num_frames = len(self._seconds)
+        # Where frames are not told by their times, they are counted from a keyframe that certainly is the one sought.
+        self._counts = packets.shuffled or bool((np.diff(self._times) < 0).any())
+        self._keys = self._seek_to = np.zeros(0, np.int64)
+        if not self._counts:
+            # A seek to a time that several frames share may lead to any of them.
+            _, which, shown_then = np.unique(self._times, return_inverse=True, return_counts=True)
+            seekable = np.flatnonzero(keys & (shown_then[which] == 1))
+            self._keys = self._timed[seekable]
+            # Formats without an index are searched by the times of decoding, which are earlier.
+            self._seek_to = self._times[np.maximum(seekable - REORDERED, 0) if packets.searched else seekable]
+        elif packets.shuffled and keys.sum() == packets.keys.sum():
+            self._keys, self._seek_to = self._timed[keys], packets.times[packets.keys]
 
     def frames(self, start: int) -> Iterator[Frame]:
         """Yields the frames from `start` on, after those that were decoded on the way to it.
 
-        Damaged packets are skipped: their frames are missing, but later ones may be intact.
+        Damaged ones are skipped: they are missing, but later ones may be intact.
         """
-        container = self._video._open()
-        with container:
-            stream = self._video._stream(container)
-            stream.codec_context.thread_type = "AUTO"
-            # A video that was cut between keyframes begins with frames that are predicted from hidden earlier ones.
-            before = bisect_right(self._seekable, start)
-            key = int(self._seekable[before - 1]) if before else 0
-            if key:
-                container.seek(int(self._times[key]), stream=stream, backward=True)
-            matrices: dict[int, Matrix] = {}
-            before_it, of_one_time, index = None, 0, key
-            try:
-                for packet in container.demux(stream):
-                    try:
-                        found = packet.decode()
-                    except FFmpegError as error:
-                        log.debug("a packet of %s cannot be decoded: %s", self._video.name, error.strerror)
-                        continue
-                    for decoded in found:
-                        if decoded.pts is None:
-                            continue
-                        of_one_time = of_one_time + 1 if decoded.pts == before_it else 0
-                        before_it = decoded.pts
-                        index = int(np.searchsorted(self._times, decoded.pts)) + of_one_time
-                        if index < max(key, start - AHEAD) or index >= self.num_frames:
-                            continue
-                        picture = self._video.picture(decoded, self.seconds(index), index, matrices)
-                        yield _frame(picture, self.num_frames)
-            except FFmpegError as error:
-                raise FrameError(
-                    f"{self._video.name!r} is damaged after frame {index} ({error.strerror})",
-                    "run `mnemask doctor` on it, or re-encode it",
-                ) from error
+        matrices: dict[int, Matrix] = {}
+        for index, decoded in self._decoded_before(start):
+            if index >= start - AHEAD:
+                picture = self._video.picture(decoded, self.seconds(index), index, matrices)
+                yield _frame(picture, self.num_frames)
+
+    def _decoded_before(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Yields numbered frames from a keyframe at or before `start` on."""
+        before = bisect_right(self._keys, start)
+        # Where a seek leads past the keyframe, or the keyframe is damaged, an earlier one or the beginning will do. A
+        # video that was cut between keyframes begins with frames that are predicted from hidden earlier ones.
+        for at in range(before - 1, max(before - 4, -1), -1):
+            key = int(self._keys[at])
+            if key == 0:
+                break
+            found = self._decoded(key, int(self._seek_to[at]))
+            first = next(found, None)
+            if first is not None and first[0] == key:
+                yield first
+                yield from found
+                return
+        yield from self._decoded(0, None)
+
+    def _decoded(self, key: int, seek_to: int | None) -> Iterator[tuple[int, VideoFrame]]:
+        """Yields numbered frames from frame `key` on, after a seek to a time (None: from the beginning)."""
+        with self._video._open() as container:
+            decoding = self._video._decoding(container)
+            if seek_to is not None:
+                try:
+                    container.seek(seek_to, stream=self._video._stream(container), backward=True)
+                except FFmpegError as error:
+                    log.debug("cannot seek to frame %d of %s: %s", key, self._video.name, error.strerror)
+                    return
+            numbered = self._by_counting(decoding, key) if self._counts else self._by_time(decoding)
+            yield from ((index, frame) for index, frame in numbered if key <= index < self.num_frames)
+
+    def _by_counting(self, decoding: Decoding, key: int) -> Iterator[tuple[int, VideoFrame]]:
+        found = decoding.frames()
+        if key:  # frames shown before it may be stored after it
+            found = dropwhile(lambda item: isinstance(item, Damaged) or not item[0].key_frame, found)
+        for index, item in enumerate(found, key):
+            if not isinstance(item, Damaged):
+                yield index, item[0]
+
+    def _by_time(self, decoding: Decoding) -> Iterator[tuple[int, VideoFrame]]:
+        before_it, of_one_time = None, 0
+        for item in decoding.frames():
+            if isinstance(item, Damaged) or item[0].pts is None:
+                continue
+            of_one_time = of_one_time + 1 if item[0].pts == before_it else 0
+            before_it = item[0].pts
+            at = int(np.searchsorted(self._times, before_it)) + of_one_time
+            if at < len(self._times) and self._times[at] == before_it:
+                yield int(self._timed[at]), item[0]
 
     def seconds(self, index: int) -> float | None:
         """Returns the presentation time of a frame."""
-        return None if self._time_base is None else float(int(self._times[index]) * self._time_base)
+        seconds = float(self._seconds[index])
+        return None if np.isnan(seconds) else seconds
 
     def close(self) -> None:
         self._video.close()
 
 
-def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndarray, " T"], Fraction | None]:
-    """Returns, in packet order, each frame's presentation time and whether it is a keyframe; and the time base."""
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """The packets of a video that are shown, in the order in which they are stored.
+
+    Attributes:
+        times: presentation time in ticks.
+        seconds: the same in seconds; NaN if the length of a tick is unknown.
+        keys: whether it is a keyframe.
+        tell_frames: whether they seem to be all frames of an intact video, and state their times.
+        shuffled: whether frames are stored in another order than they are shown, but only that of storage is stated.
+        searched: whether a seek searches the file for a time of decoding, having no index of the keyframes.
+    """
+
+    times: Int64[np.ndarray, " T"]
+    seconds: Float64[np.ndarray, " T"]
+    keys: Bool[np.ndarray, " T"]
+    tell_frames: bool
+    shuffled: bool
+    searched: bool
+
+
+def _list_packets(video: EncodedVideo) -> _Packets:
     times: list[int] = []
     keys: list[bool] = []
     with video._open() as container:
         stream = video._stream(container)
+        untimed = states_no_times(container)
+        shuffled = untimed and bool(stream.codec_context.has_b_frames)
+        tell = not shuffled
+        progress = ReadSoFar(container, stream)
+        last: int | None = None
         try:
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard and not packet.is_corrupt:
-                    if packet.pts is None:
-                        raise FrameError(
-                            f"{video.name!r} has no presentation times, so its frames cannot be found by number",
-                            "remux it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
-                        )
+            for packet in container.demux():
+                if untimed:
+                    packet.pts = packet.dts
+                progress.add_packet(packet)
+                if packet.stream_index != stream.index or not _is_shown(packet, stream):
+                    continue
+                goes_back = last is not None and packet.dts is not None and packet.dts < last
+                last = packet.dts
+                if packet.pts is None or packet.is_corrupt or goes_back:
+                    tell = False
+                if packet.pts is not None:
                     times.append(packet.pts)
                     keys.append(packet.is_keyframe)
-        except FFmpegError as error:
-            raise FrameError(
-                f"{video.name!r} is damaged after {len(times)} frames ({error.strerror})", "run `mnemask doctor` on it"
-            ) from error
-        time_base = stream.time_base
-    return np.array(times, np.int64), np.array(keys, bool), time_base
+        except FFmpegError:
+            tell = False
+        base = stream.time_base
+        searched = container.format.name in ("mpegts", "mpeg")
+        tell = tell and bool(times) and not progress.broke_off()
+    ticks = np.array(times, np.int64)
+    seconds = np.full(len(ticks), np.nan) if base is None else ticks * base.numerator / base.denominator
+    return _Packets(ticks, seconds, np.array(keys, bool), tell, shuffled, searched)
+
+
+def _is_shown(packet: AnyPacket, stream: VideoStream) -> bool:
+    """Returns whether a packet is to give a frame."""
+    if not packet.size or packet.is_discard:
+        return False
+    # VP8 has packets that only help to predict others.
+    return stream.codec_context.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] & 0x10)
+
+
+def _gives_what_packets_tell(video: EncodedVideo, packets: _Packets) -> bool:
+    """Returns whether each of the first packets gives one frame at its time.
+
+    Not so if the beginning is predicted from what was cut off, or the two fields of a frame are packets of their own.
+    """
+    told: list[int | None] = []
+    given: list[VideoFrame] = []
+    with video._open() as container:
+        stream = video._stream(container)
+        untimed = states_no_times(container)
+        stream.codec_context.thread_type = "AUTO"
+        try:
+            for packet in container.demux(stream):
+                if untimed:
+                    packet.pts = packet.dts
+                if packet.size and _is_shown(packet, stream):
+                    told.append(packet.pts)
+                given += packet.decode()
+                if len(told) == SAMPLED:
+                    given += stream.codec_context.decode(None)
+                    break
+        except FFmpegError:
+            return False
+        fields = stream.codec_context.name == "h264" and any(frame.interlaced_frame for frame in given)
+    if any(frame.is_corrupt for frame in given) or None in told:
+        return False
+    # Later frames of such a video may be two packets each.
+    steps = np.diff(np.sort(packets.times))
+    if fields and len(steps) and steps.min() < 0.75 * steps.max():
+        return False
+    return [frame.pts for frame in given] == sorted(time for time in told if time is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """The frames of a video, damaged ones included, in the order in which they are shown.
+
+    Attributes:
+        times: presentation time in ticks, where `timed`.
+        timed: whether the time is known.
+        intact: whether it is not damaged.
+        seconds: the time that `VideoReader` gives it; NaN if it gives none.
+        keys: whether it is a keyframe.
+    """
+
+    times: Int64[np.ndarray, " T"]
+    timed: Bool[np.ndarray, " T"]
+    intact: Bool[np.ndarray, " T"]
+    seconds: Float64[np.ndarray, " T"]
+    keys: Bool[np.ndarray, " T"]
+
+
+def _list_frames(video: EncodedVideo) -> _Frames:
+    times: list[int] = []
+    timed: list[bool] = []
+    intact: list[bool] = []
+    seconds: list[float] = []
+    keys: list[bool] = []
+    clock = Clock(EventLog())
+    with video._open() as container:
+        base = video._stream(container).time_base
+        for item in video._decoding(container).frames():
+            if isinstance(item, Damaged):
+                if item.ends:
+                    break
+                shown_at = item.seconds
+                ticks = None if shown_at is None or base is None else round(shown_at / base)
+            else:
+                shown_at, ticks = item[1], item[0].pts
+                if ticks is None:
+                    raise FrameError(
+                        f"{video.name!r} has no presentation times, so its frames cannot be found by number",
+                        "remux it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
+                    )
+            shown_at = clock.of(shown_at, len(times))
+            seconds.append(np.nan if shown_at is None else shown_at)
+            times.append(ticks or 0)
+            timed.append(ticks is not None)
+            intact.append(not isinstance(item, Damaged))
+            keys.append(not isinstance(item, Damaged) and bool(item[0].key_frame))
+    return _Frames(
+        np.array(times, np.int64),
+        np.array(timed, bool),
+        np.array(intact, bool),
+        np.array(seconds, np.float64),
+        np.array(keys, bool),
+    )
 
 
 def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
