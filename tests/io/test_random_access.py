@@ -145,6 +145,22 @@ def test_frames_that_a_reception_error_damaged_keep_their_numbers(tmp_path, code
     assert check_against_reader(path, num_frames, "hold")["held"]["count"]
 
 
+@pytest.mark.parametrize("bf", ["0", "2"])
+def test_frames_of_an_avi_after_packets_that_are_lost_keep_the_numbers_of_a_reader(tmp_path, bf):
+    path = write_video(tmp_path / "hole.avi", "mpeg4", {"g": "12", "bf": bf})
+    with av.open(str(path)) as container:
+        lost = [packet for packet in container.demux() if packet.size][20]
+        place = lost.pos
+        assert place
+    data = bytearray(path.read_bytes())
+    data[place - 8 : place + lost.size] = bytes(8 + lost.size)
+    path.write_bytes(data)
+    with mm.VideoReader(path, on_corrupt="hold") as reader:
+        num_frames = len(list(reader))
+    assert num_frames < 70
+    check_against_reader(path, num_frames, "hold")
+
+
 def test_the_frames_of_joined_recordings_whose_clocks_differ_are_numbered_in_their_order(tmp_path):
     one = write_video(tmp_path / "one.ts", num_frames=30, options={"bf": "2"})
     two = write_video(tmp_path / "two.ts", num_frames=30, options={"bf": "2"})

@@ -9,21 +9,20 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, dropwhile
 from pathlib import Path
 
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
-from jaxtyping import Bool, Float64, Int64
 
 from mnemask.errors import FrameError
-from mnemask.io.decoder import AnyPacket, Decoding, ReadSoFar, states_no_times
-from mnemask.io.pictures import Damaged, EventLog, Matrix, Picture, Source
+from mnemask.io.decoder import Decoding
+from mnemask.io.frame_listing import gives_what_packets_tell, list_frames, list_packets
+from mnemask.io.pictures import Damaged, Matrix, Picture, Source
 from mnemask.io.sources import Opening, open_source
-from mnemask.io.stream import Clock, EncodedVideo
+from mnemask.io.stream import EncodedVideo
 from mnemask.types import Frame, frame_name
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
 AHEAD = 24  # frames ahead to which decoding on is cheaper than seeking
-SAMPLED = 64  # packets of the beginning that are decoded to learn whether each gives one frame
 REORDERED = 16  # frames by which decoding may be ahead of showing
 MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
 
@@ -248,15 +246,15 @@ class _Indexed:
 
     def __init__(self, video: EncodedVideo) -> None:
         self._video = video
-        packets = _list_packets(video)
-        if packets.tell_frames and _gives_what_packets_tell(video, packets):
+        packets = list_packets(video)
+        if packets.tell_frames and gives_what_packets_tell(video, packets):
             order = np.argsort(packets.times, kind="stable")
             self._times, keys = packets.times[order], packets.keys[order]
             self._timed = np.arange(len(self._times))
             self._seconds = packets.seconds[order]
         else:
             log.info("the packets of %s do not tell its frames, so it is decoded once to number them", video.name)
-            decoded = _list_frames(video)
+            decoded = list_frames(video)
             self._timed = np.flatnonzero(decoded.timed)
             if (np.diff(decoded.times[self._timed]) < 0).any():  # the times of damaged frames are partly guessed
                 self._timed = np.flatnonzero(decoded.timed & decoded.intact)
@@ -264,7 +262,7 @@ class _Indexed:
             self._seconds = decoded.seconds
         self.num_frames = len(self._seconds)
         # Where frames are not told by their times, they are counted from a keyframe that certainly is the one sought.
-        self._counts = packets.shuffled or bool((np.diff(self._times) < 0).any())
+        self._counts = packets.shuffled or packets.gapped or bool((np.diff(self._times) < 0).any())
         self._keys = self._seek_to = np.zeros(0, np.int64)
         if not self._counts:
             # A seek to a time that several frames share may lead to any of them.
@@ -273,7 +271,7 @@ class _Indexed:
             self._keys = self._timed[seekable]
             # Formats without an index are searched by the times of decoding, which are earlier.
             self._seek_to = self._times[np.maximum(seekable - REORDERED, 0) if packets.searched else seekable]
-        elif packets.shuffled and keys.sum() == packets.keys.sum():
+        elif packets.shuffled and not packets.gapped and keys.sum() == packets.keys.sum():
             self._keys, self._seek_to = self._timed[keys], packets.times[packets.keys]
 
     def frames(self, start: int) -> Iterator[Frame]:
@@ -343,158 +341,6 @@ class _Indexed:
 
     def close(self) -> None:
         self._video.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Packets:
-    """The packets of a video that are shown, in the order in which they are stored.
-
-    Attributes:
-        times: presentation time in ticks.
-        seconds: the same in seconds; NaN if the length of a tick is unknown.
-        keys: whether it is a keyframe.
-        tell_frames: whether they seem to be all frames of an intact video, and state their times.
-        shuffled: whether frames are stored in another order than they are shown, but only that of storage is stated.
-        searched: whether a seek searches the file for a time of decoding, having no index of the keyframes.
-    """
-
-    times: Int64[np.ndarray, " T"]
-    seconds: Float64[np.ndarray, " T"]
-    keys: Bool[np.ndarray, " T"]
-    tell_frames: bool
-    shuffled: bool
-    searched: bool
-
-
-def _list_packets(video: EncodedVideo) -> _Packets:
-    times: list[int] = []
-    keys: list[bool] = []
-    with video._open() as container:
-        stream = video._stream(container)
-        untimed = states_no_times(container)
-        shuffled = untimed and bool(stream.codec_context.has_b_frames)
-        tell = not shuffled
-        progress = ReadSoFar(container, stream)
-        last: int | None = None
-        try:
-            for packet in container.demux():
-                if untimed:
-                    packet.pts = packet.dts
-                progress.add_packet(packet)
-                if packet.stream_index != stream.index or not _is_shown(packet, stream):
-                    continue
-                goes_back = last is not None and packet.dts is not None and packet.dts < last
-                last = packet.dts
-                if packet.pts is None or packet.is_corrupt or goes_back:
-                    tell = False
-                if packet.pts is not None:
-                    times.append(packet.pts)
-                    keys.append(packet.is_keyframe)
-        except FFmpegError:
-            tell = False
-        base = stream.time_base
-        searched = container.format.name in ("mpegts", "mpeg")
-        tell = tell and bool(times) and not progress.broke_off()
-    ticks = np.array(times, np.int64)
-    seconds = np.full(len(ticks), np.nan) if base is None else ticks * base.numerator / base.denominator
-    return _Packets(ticks, seconds, np.array(keys, bool), tell, shuffled, searched)
-
-
-def _is_shown(packet: AnyPacket, stream: VideoStream) -> bool:
-    """Returns whether a packet is to give a frame."""
-    if not packet.size or packet.is_discard:
-        return False
-    # VP8 has packets that only help to predict others.
-    return stream.codec_context.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] & 0x10)
-
-
-def _gives_what_packets_tell(video: EncodedVideo, packets: _Packets) -> bool:
-    """Returns whether each of the first packets gives one frame at its time.
-
-    Not so if the beginning is predicted from what was cut off, or the two fields of a frame are packets of their own.
-    """
-    told: list[int | None] = []
-    given: list[VideoFrame] = []
-    with video._open() as container:
-        stream = video._stream(container)
-        untimed = states_no_times(container)
-        stream.codec_context.thread_type = "AUTO"
-        try:
-            for packet in container.demux(stream):
-                if untimed:
-                    packet.pts = packet.dts
-                if packet.size and _is_shown(packet, stream):
-                    told.append(packet.pts)
-                given += packet.decode()
-                if len(told) == SAMPLED:
-                    given += stream.codec_context.decode(None)
-                    break
-        except FFmpegError:
-            return False
-        fields = stream.codec_context.name == "h264" and any(frame.interlaced_frame for frame in given)
-    if any(frame.is_corrupt for frame in given) or None in told:
-        return False
-    # Later frames of such a video may be two packets each.
-    steps = np.diff(np.sort(packets.times))
-    if fields and len(steps) and steps.min() < 0.75 * steps.max():
-        return False
-    return [frame.pts for frame in given] == sorted(time for time in told if time is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    """The frames of a video, damaged ones included, in the order in which they are shown.
-
-    Attributes:
-        times: presentation time in ticks, where `timed`.
-        timed: whether the time is known.
-        intact: whether it is not damaged.
-        seconds: the time that `VideoReader` gives it; NaN if it gives none.
-        keys: whether it is a keyframe.
-    """
-
-    times: Int64[np.ndarray, " T"]
-    timed: Bool[np.ndarray, " T"]
-    intact: Bool[np.ndarray, " T"]
-    seconds: Float64[np.ndarray, " T"]
-    keys: Bool[np.ndarray, " T"]
-
-
-def _list_frames(video: EncodedVideo) -> _Frames:
-    times: list[int] = []
-    timed: list[bool] = []
-    intact: list[bool] = []
-    seconds: list[float] = []
-    keys: list[bool] = []
-    clock = Clock(EventLog())
-    with video._open() as container:
-        base = video._stream(container).time_base
-        for item in video._decoding(container).frames():
-            if isinstance(item, Damaged):
-                if item.ends:
-                    break
-                shown_at = item.seconds
-                ticks = None if shown_at is None or base is None else round(shown_at / base)
-            else:
-                shown_at, ticks = item[1], item[0].pts
-                if ticks is None:
-                    raise FrameError(
-                        f"{video.name!r} has no presentation times, so its frames cannot be found by number",
-                        "remux it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
-                    )
-            shown_at = clock.of(shown_at, len(times))
-            seconds.append(np.nan if shown_at is None else shown_at)
-            times.append(ticks or 0)
-            timed.append(ticks is not None)
-            intact.append(not isinstance(item, Damaged))
-            keys.append(not isinstance(item, Damaged) and bool(item[0].key_frame))
-    return _Frames(
-        np.array(times, np.int64),
-        np.array(timed, bool),
-        np.array(intact, bool),
-        np.array(seconds, np.float64),
-        np.array(keys, bool),
-    )
 
 
 def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
