@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Bool, Float64, Int64
 
@@ -97,7 +96,7 @@ def gives_what_packets_tell(video: EncodedVideo, packets: Packets) -> bool:
     Not so if the beginning is predicted from what was cut off, or the two fields of a frame are packets of their own.
     """
     told: list[int | None] = []
-    given: list[VideoFrame] = []
+    given: list[tuple[int | None, bool, bool]] = []  # time, corrupt, interlaced; not the pictures, which may be large
     with video._open() as container:
         stream = video._stream(container)
         untimed = states_no_times(container)
@@ -108,20 +107,22 @@ def gives_what_packets_tell(video: EncodedVideo, packets: Packets) -> bool:
                     packet.pts = packet.dts
                 if _is_shown(packet, stream):
                     told.append(packet.pts)
-                given += packet.decode()
+                found = packet.decode()
                 if len(told) == SAMPLED:
-                    given += stream.codec_context.decode(None)
+                    found += stream.codec_context.decode(None)
+                given += [(frame.pts, frame.is_corrupt, frame.interlaced_frame) for frame in found]
+                if len(told) == SAMPLED:
                     break
         except FFmpegError:
             return False
-        fields = stream.codec_context.name == "h264" and any(frame.interlaced_frame for frame in given)
-    if any(frame.is_corrupt for frame in given) or None in told:
+        fields = stream.codec_context.name == "h264" and any(interlaced for _, _, interlaced in given)
+    if any(corrupt for _, corrupt, _ in given) or None in told:
         return False
     # Later frames of such a video may be two packets each.
     steps = np.diff(np.sort(packets.times))
     if fields and len(steps) and steps.min() < 0.75 * steps.max():
         return False
-    return [frame.pts for frame in given] == sorted(time for time in told if time is not None)
+    return [time for time, _, _ in given] == sorted(time for time in told if time is not None)
 
 
 @dataclass(frozen=True, slots=True)
