@@ -250,7 +250,7 @@ STEPS = {
             "several-objects",
             SEVERAL_OBJECTS,
             ("--frames", "20", "--clip", "pair", "--clip", "camel+dog"),
-            time="three hours",
+            time="one hour",
         ),
         Step(
             CLICK_HEAD,
@@ -260,7 +260,7 @@ STEPS = {
         ),
         *(clicks(name) for name in ("photographs", "choosing", "davis")),
         *EXPERIMENTS,
-        Step("policy-lab", POLICY_LAB, ("--clip", "dog", "--clip", "drawn-pair", "--size", "96"), time="20 minutes"),
+        Step("policy-lab", POLICY_LAB, ("--clip", "dog", "--clip", "drawn-pair", "--size", "96"), time="half an hour"),
         Step("multi-scale", MULTI_SCALE, ("--clips", "1"), time=TEN_MINUTES),
         Step(
             "true-memory", script("true_memory", DAVIS), ("--sequence", "dog"), time=TEN_MINUTES, precision="bfloat16"
