@@ -22,7 +22,6 @@ from mnemask.cli.options import in_panel
 from mnemask.cli.output import emit, literal, say_error
 from mnemask.cli.progress import BatchShown
 from mnemask.cli.progress import progress as shown_progress
-from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.manifest.lines import Column, Manifest
@@ -156,6 +155,7 @@ def batch(
     A clip that fails does not stop the others: `OUT/report.html` has the reason, and the exit code is 1.
     """
     from mnemask.cli import batch_worker
+    from mnemask.errors import counted
     from mnemask.manifest.storage import batch_folder
 
     columns = batch_worker.columns()
@@ -264,6 +264,7 @@ def _finish(
     write: Callable[[dict[str, str]], None],
 ) -> None:
     """Writes the reports, prints a summary, and exits with the batch's exit code unless all went well."""
+    from mnemask.errors import counted
     from mnemask.manifest.report import page_of, report_of
 
     report = report_of(read, outcomes, seconds, why)

@@ -15,7 +15,6 @@ from mnemask.cli.app import command, console
 from mnemask.cli.options import DeviceOption, SizeOption
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
-from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.bench.run import BenchReport, Measured
@@ -77,6 +76,8 @@ def parse_objects(text: str) -> list[int]:
 
 def show(report: BenchReport) -> None:
     """Prints the tables."""
+    from mnemask.errors import counted
+
     facts, settings = report.machine, report.settings
     say(
         f"{facts['processor']}, {facts['capability']}, {facts['threads']} threads, torch {facts['torch']}, "
@@ -114,8 +115,8 @@ def new_table(title: str, first: str, *others: str) -> Table:
 
 def times_of(title: str, rows: Sequence[tuple[str, Measured]]) -> Table:
     """Returns a table of times, with operations, bytes and shares of the ceiling where they are known."""
-    counted = any(row.share for _, row in rows)
-    table = new_table(title, "", "ms", "quartiles", *(["GFLOP", "MB", "ceiling"] if counted else []))
+    has_counts = any(row.share for _, row in rows)
+    table = new_table(title, "", "ms", "quartiles", *(["GFLOP", "MB", "ceiling"] if has_counts else []))
     for name, row in rows:
         cells = [milliseconds(row.fast.median), f"{milliseconds(row.fast.low)}–{milliseconds(row.fast.high)}"]
         if row.share is not None:

@@ -34,7 +34,6 @@ from mnemask.cli.options import (
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
-from mnemask.errors import counted
 
 if TYPE_CHECKING:
     from mnemask.evaluation.suite import SuiteProgress
@@ -188,6 +187,8 @@ def evaluate(
     threads = " or ".join(str(count) for count in sorted({result.threads for result in results}))
     console.print(f"frames/s: tracker only, {threads} thread(s); tables in {out / 'tables'}", markup=False)
     if benchmark.secret:
+        from mnemask.errors import counted
+
         names = list(dict.fromkeys(result.sequence for result in results))
         for name in dict.fromkeys(policies):
             target = out / "submission" / f"{safe_name(name)}.zip"

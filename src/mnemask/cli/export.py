@@ -15,7 +15,6 @@ from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import CONFIG, ModelOption, configured, in_panels
 from mnemask.cli.output import emit
-from mnemask.errors import counted
 
 ExportTo = Enum("ExportTo", {name: name for name in choices.EXPORT_FORMAT_NAMES})  # type: ignore[misc]
 _ONNX = "With --onnx"
@@ -88,6 +87,7 @@ def export(
             "there is nothing to export",
             "give a folder of masks and --to FORMAT, as in: mnemask export out --to coco; or --onnx FOLDER",
         )
+    from mnemask.errors import counted
     from mnemask.export import export_masks
     from mnemask.io.storage import fetched, is_address
 
