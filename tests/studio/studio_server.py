@@ -1,10 +1,11 @@
 """The studio as its user starts it: a process of its own, with a clip to open."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,8 +16,24 @@ import torch
 import mnemask as mm
 
 NUM_FRAMES, SIZE = 24, (96, 144)
+# Forks a process that has imported PyTorch already, which takes most of the time that a start takes.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mnemask.cli.studio", "mnemask.studio.server", "mnemask.studio.workspace"])
 
 
+def command_line(arguments, stdout):
+    """`mnemask` with these arguments, in a process of `PROCESSES`."""
+    os.dup2(stdout.fileno(), 1)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    os.environ["COLUMNS"] = "300"
+    torch.set_num_threads(1)
+    sys.argv = ["mnemask", *arguments]
+    from mnemask.__main__ import main
+
+    main()
+
+
+@cache
 def drawn():
     """Frames and the masks of two animals that keep apart: [T 3 H W], bool [T 2 H W]."""
     video = mm.DrawnVideo(NUM_FRAMES, size=SIZE, num_objects=2, occlusion=False)
@@ -25,10 +42,16 @@ def drawn():
     return [frame.image for frame, _ in moments], masks
 
 
+@cache
+def _pictures():
+    encoded = [cv2.imencode(".png", frame.permute(1, 2, 0).numpy()[..., ::-1])[1] for frame in drawn()[0]]
+    return [each.tobytes() for each in encoded]
+
+
 def write_clip(folder):
     folder.mkdir(parents=True)
-    for index, frame in enumerate(drawn()[0]):
-        cv2.imwrite(str(folder / f"{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    for index, picture in enumerate(_pictures()):
+        (folder / f"{index:05d}.png").write_bytes(picture)
     return folder
 
 
@@ -36,12 +59,14 @@ class Running:
     """A running studio."""
 
     def __init__(self, *videos, projects, more=()):
-        line = [sys.executable, "-m", "mnemask", "studio", *map(str, videos), "--project", str(projects)]
-        line += ["--size", str(min(SIZE)), "--no-browser", *more]
-        path = os.pathsep.join([str(Path(mm.__file__).parents[1]), *sys.path])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "COLUMNS": "300"}
-        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment)
-        self.address = next(text.split()[-1] for text in self.process.stdout if text.startswith("studio at"))
+        line = ["studio", *map(str, videos), "--project", str(projects), "--size", str(min(SIZE)), "--no-browser", *more]
+        stdout, of_process = PROCESSES.Pipe(duplex=False)
+        self.process = PROCESSES.Process(target=command_line, args=(line, of_process))
+        self.process.start()
+        of_process.close()
+        self._stdout = os.fdopen(os.dup(stdout.fileno()))
+        stdout.close()
+        self.address = next(text.split()[-1] for text in self._stdout if text.startswith("studio at"))
         parts = urlsplit(self.address)
         self.base, self.token = f"http://{parts.netloc}", parse_qs(parts.query)["token"][0]
         self.port, self.project = parts.port, unquote(parts.fragment)
@@ -54,16 +79,14 @@ class Running:
 
     def kill(self):
         """Ends it as a loss of power would."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.process.stdout.close()
+        self.end(signal.SIGKILL)
 
     def end(self, how=signal.SIGINT):
         """Ends it as its user does, and returns the exit code."""
-        self.process.send_signal(how)
-        code = self.process.wait(60)
-        self.process.stdout.close()
-        return code
+        os.kill(self.process.pid, how)
+        self.process.join(60)
+        self._stdout.close()
+        return self.process.exitcode
 
 
 @contextmanager
@@ -72,5 +95,5 @@ def running(*videos, projects, more=()):
     try:
         yield studio
     finally:
-        if studio.process.poll() is None:
+        if studio.process.is_alive():
             studio.kill()

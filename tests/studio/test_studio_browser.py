@@ -32,6 +32,17 @@ def masks():
     return drawn()[1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def chromium():
+    """One browser for all tests, of which each has a context of its own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browsing.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield
+        browsing.browser.close()
+
+
 @contextmanager
 def browsing(studio, refused=False, script="", **options):
     """A page of the studio; nothing may go wrong in its console, save that the server refuses where that is tested.
@@ -42,12 +53,9 @@ def browsing(studio, refused=False, script="", **options):
         script: what is run before the page's own.
         **options: of the browser's context.
     """
-    from playwright.sync_api import sync_playwright
-
     said = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, **options)
+    context = browsing.browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, **options)
+    try:
         page = context.new_page()
         page.add_init_script(script)
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
@@ -56,7 +64,8 @@ def browsing(studio, refused=False, script="", **options):
         page.wait_for_selector("#welcome", state="hidden")
         saved(page)
         yield page
-        browser.close()
+    finally:
+        context.close()
     assert [text for text in said if not (refused and re.search("status of 400|ERR_FAILED", text))] == []
 
 
@@ -449,6 +458,23 @@ def test_a_dab_is_kept_though_the_frame_is_left_and_shown_again_before_it_is_sav
         assert studio.end() == 0
     shown = stored(studio, 0, projects)
     assert [int(shown[y, x]) for x, y in ((20, 20), (120, 80))] == [1, 1]
+
+
+def test_a_frame_whose_masks_wait_for_what_is_being_saved_can_be_left(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        take_a_brush(page)
+        labels, on_the_way = Held(page, "**/labels/0"), []
+        page.keyboard.press("o")  # another object, with which the masks are asked for anew
+        labels.wait()
+        page.route("**/masks*", lambda route: on_the_way.append(route))
+        drag(page, 20, 20, 20, 20)
+        until_asked(page, on_the_way)
+        labels.end()
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        on_the_way.pop().continue_()
+        saved(page)
 
 
 def test_the_page_stays_in_the_frame_where_the_user_works_and_goes_where_the_user_goes(tmp_path):

@@ -343,3 +343,13 @@ def test_a_run_that_goes_on_with_other_data_says_so(tmp_path, caplog):
     assert not caplog.messages
     begin("cats")
     assert "its data: cats now, dogs before" in caplog.text
+    caplog.clear()
+    begin("")
+    assert not caplog.messages
+
+
+def test_what_a_resumed_run_is_not_told_again_stays_on_record(tmp_path, caplog):
+    for data in ("dogs", "", "cats"):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        Training(fabric, recipe(steps=2), Squares(), STCN(TINY), tmp_path, origin={"data": data}).save()
+    assert "its data: cats now, dogs before" in caplog.text

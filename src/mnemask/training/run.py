@@ -54,7 +54,8 @@ class TrainingRun(ABC, Generic[R]):
         optimizer: optimizer of the trained parameters.
         minutes: time after which the run saves and stops, to be resumed later; None trains to the end.
         fixed: further settings, as text by name, that must be the same when the run is resumed.
-        origin: facts about the run, as text by name, that may change when it is resumed; a change is logged.
+        origin: facts about the run, as text by name, that may change when it is resumed; a change is logged. An empty
+            text is a fact that was not given: a resumed run keeps what it had.
         branch_from: a run's file to continue from with its weights, their average and the optimizer's moments if `out`
             contains no run; steps are counted from 0.
 
@@ -210,7 +211,9 @@ class TrainingRun(ABC, Generic[R]):
                 )
         for name, value in self._origin.items():
             before = done.settings.get(name, value)
-            if before != value and self.fabric.is_global_zero:
+            if not value:
+                self._origin[name] = before
+            elif before != value and self.fabric.is_global_zero:
                 log.warning("the run in %s resumes, changing %s: %s now, %s before", self.out, name, value, before)
         self.step, self.seconds = done.step, done.seconds
         if done.precision:

@@ -39,6 +39,8 @@ class Studio {
     /** @type {number | null} */
     this.missed = null; // the frame that was last gone to and could not be shown
     this.loading = false;
+    /** @type {() => void} */
+    this.hurry = () => {}; // ends the wait of the frame that is loading: another one may be wanted
     this.led = false; // whether tracking or playing shows that frame, not the user
     this.busy = this.edits = 0; // edits in progress, and all so far
     /** @type {number[]} */
@@ -208,7 +210,7 @@ class Studio {
     this.wanted = Math.max(0, Math.min(this.state.num_frames - 1, frame));
     this.time.frame = this.wanted;
     this.time.draw();
-    if (this.loading) return;
+    if (this.loading) { this.hurry(); return; }
     if (this.view.drawingShape) { this.held = true; this.wanted = -1; return; }
     this.loading = true;
     while (this.wanted >= 0) {
@@ -218,7 +220,10 @@ class Studio {
       this.wanted = -1;
       try {
         const coming = this.picture(next);
-        while (this.drawnIn.includes(next)) await this.queue; // read its masks after what was drawn there is saved
+        while (this.drawnIn.includes(next) && this.wanted < 0) { // read its masks after what was drawn there is saved
+          await Promise.race([this.queue, new Promise((/** @type {(value?: unknown) => void} */ done) => { this.hurry = done; })]);
+        }
+        if (this.wanted >= 0) continue;
         const { edits } = this, [picture, labels] = await Promise.all([coming, api.labels(next)]);
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the shown frame
