@@ -1,6 +1,7 @@
 """Modes of torch that a program around mnemask may have set: the masks are the same in all of them."""
 
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
@@ -82,6 +83,11 @@ def followed(model, policy, **settings):
     return answers
 
 
+# What each model gives in no mode, computed once.
+expected_of = cache(followed)
+load_compact = cache(lambda: mm.load_model("compact"))
+
+
 def same(first, second):
     return all(
         one.object_ids == other.object_ids
@@ -95,13 +101,13 @@ def same(first, second):
 @pytest.mark.parametrize("name", ["autocast to bfloat16", "default float64"])
 def test_no_policy_minds_the_mode(tiny_model, policy, name):
     settings = {"budget": mm.Budget(frames=4), "stride8_weight": 1.0, "kmn_sigma": 0.2}
-    expected = followed(tiny_model, policy, **settings)
+    expected = expected_of(tiny_model, policy, **settings)
     with MODES[name]():
         assert same(followed(tiny_model, policy, **settings), expected)
 
 
 def test_masks_are_the_same_in_any_mode(tiny_model, mode):
-    expected = followed(tiny_model, "lfu")
+    expected = expected_of(tiny_model, "lfu")
     with mode():
         found = followed(tiny_model, "lfu")
     assert same(found, expected)
@@ -109,7 +115,7 @@ def test_masks_are_the_same_in_any_mode(tiny_model, mode):
 
 
 def test_a_model_that_was_loaded_in_any_mode_gives_the_same_masks(mode):
-    expected = followed(mm.load_model("compact"), "lfu")
+    expected = expected_of(load_compact(), "lfu")
     with mode():
         model = mm.load_model("compact")
         assert same(followed(model, "lfu"), expected)
@@ -132,7 +138,7 @@ def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, 
 
 
 def test_clicks_do_not_mind_the_mode(mode):
-    model, frame = mm.load_model("compact"), drawn_clip(1)[0][0]
+    model, frame = load_compact(), drawn_clip(1)[0][0]
     expected = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
     weights = ClickSegmenter(model).head.state_dict()
     with mode():
