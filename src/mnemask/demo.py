@@ -1,17 +1,18 @@
 """The whole pipeline on a generated video with exact masks: writes, reads, segments, scores and displays it."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int32
-from PIL import Image
 from torch import Tensor
 
 from mnemask.datasets.synthetic.drawn import DrawnVideo
-from mnemask.io import MaskWriter, VideoReader, contact_sheet, davis_palette
+from mnemask.io import MaskWriter, VideoReader, contact_sheet
 from mnemask.io.atomic import make_folder
+from mnemask.io.image_formats import label_png
+from mnemask.io.visualize import encode_image
 from mnemask.io.written import Written
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.pipeline import RunProgress, VideoOutputs, segment
@@ -68,7 +69,7 @@ def run_demo(
             on_frame=look,
         )
     report = scorer.report()
-    written.write(out / "contact-sheet.png", png_bytes(Image.fromarray(contact_sheet(tiles))))
+    written.write(out / "contact-sheet.png", encode_image(contact_sheet(tiles), ".png"))
     written.write(out / "score.json", report.to_json())
     return progress, report
 
@@ -80,13 +81,4 @@ def write_clip(video: DrawnVideo, clip: Path, first: Path, written: Written) -> 
         for frame, _ in video:
             background = torch.ones(1, *video.size)
             writer.write(Masks(nothing, background, object_ids=(), index=frame.index, name=frame.name), frame)
-    image = Image.fromarray(video[0][1].numpy())
-    image.putpalette(davis_palette().tobytes())
-    written.write(first, png_bytes(image))
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """Returns the image as the bytes of a PNG file."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()
+    written.write(first, label_png(video[0][1].numpy().astype(np.uint8)))

@@ -10,7 +10,7 @@ from drawn_clip import drawn_clip
 from PIL import Image
 from rich.table import Table
 
-from mnemask.cli.output import PipeConsole
+from mnemask.cli.output import PipeConsole, print_table
 from mnemask.cli.progress import Pace, duration, every
 from mnemask.model.checkpoints import save_model
 
@@ -136,3 +136,11 @@ def test_closed_streams_are_no_traceback(tmp_path, command):
     done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode == (2 if "-" in command else 0), done.stderr
+
+
+def test_a_table_shows_names_with_brackets_as_they_are(capsys):
+    print_table(["sequence", "J"], [["dog [old]", "91.2"], ["[bold]", "80.0"]], title="one [red]")
+    shown = capsys.readouterr().out
+    assert "dog [old]" in shown
+    assert "[bold]" in shown
+    assert "one [red]" in shown

@@ -13,7 +13,7 @@ from rich.table import Table
 import mnemask as mm
 from mnemask.cli.app import command, console
 from mnemask.cli.options import DeviceOption, SizeOption
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, say
 from mnemask.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def bench(
     show(report)
     if json_file is not None:
         write_report(json_file, report.to_dict())
-        console.print(str(json_file), markup=False, soft_wrap=True)
+        say(str(json_file))
 
 
 def parse_objects(text: str) -> list[int]:
@@ -97,11 +97,6 @@ def show(report: BenchReport) -> None:
     say(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
     if not settings["trained"]:
         say("the weights are random, as the package has none for this model: the times are valid, the masks are not")
-
-
-def say(sentence: str) -> None:
-    """Prints a sentence without markup or wrapping."""
-    console.print(sentence, markup=False, soft_wrap=True)
 
 
 def new_table(title: str, first: str, *others: str) -> Table:

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import PROMPTS, PromptOptions, of_video, with_prompts
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
@@ -22,7 +20,7 @@ from mnemask.cli.options import (
     configured,
     in_panels,
 )
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, print_table, say
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
@@ -98,18 +96,18 @@ def compare(
     rows = comparison.rows()
     emit("result", command="compare", out=str(out), rows=rows, page=str(out / "compare.html"))
     show_table(rows)
-    console.print(str(out / "compare.html"), markup=False, soft_wrap=True)
+    say(str(out / "compare.html"))
 
 
 def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
     """Prints the policies' results, with scores in percent."""
     names = [name for name in ("J&F", "J", "F", "consistency", "agreement") if rows[0].get(name) is not None]
-    table = Table("policy", *names, "frames/s", "frames held", "most MiB", box=SIMPLE_HEAD)
+    body = []
     for row in rows:
         scores = [f"{100 * float(row[name] or 0):.1f}" if row.get(name) is not None else "-" for name in names]
         costs = f"{row['frames/s']:.2f}", f"{row['frames held']:.2f}", f"{float(row['most bytes'] or 0) / 2**20:.1f}"
-        table.add_row(str(row["policy"]), *scores, *costs)
-    console.print(table)
+        body.append((str(row["policy"]), *scores, *costs))
+    print_table(("policy", *names, "frames/s", "frames held", "most MiB"), body)
 
 
 def show_stage(show: Show, progress: CompareProgress) -> None:

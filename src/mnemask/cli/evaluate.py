@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 import mnemask as mm
 from mnemask import choices
@@ -32,7 +30,7 @@ from mnemask.cli.options import (
     configured,
     in_panels,
 )
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, print_table
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
@@ -104,11 +102,8 @@ def score(
         refuse_other_report(json_file, "protocol")
     report = score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
     emit("result", command="score", **report.to_dict(frames=True))
-    rows = cells(report.rows(per.value))
-    table = Table(*rows[0])
-    for row in rows[1:]:
-        table.add_row(*row, style="bold" if row is rows[-1] else None)
-    console.print(table)
+    header, *rows = cells(report.rows(per.value))
+    print_table(header, rows, total=True)
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
     if json_file is not None:
@@ -202,10 +197,7 @@ def show_table(overall: list[list[str]]) -> None:
     """Prints the columns of the table over all sequences for which a terminal has room."""
     header, *rows = overall
     shown = [column for column, name in enumerate(header) if name in SHOWN]
-    table = Table(*(SHOWN[header[column]] for column in shown), box=SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(row[column] for column in shown))
-    console.print(table)
+    print_table((SHOWN[header[column]] for column in shown), ([row[column] for column in shown] for row in rows))
 
 
 def show_suite(show: Show, progress: SuiteProgress) -> None:
@@ -287,9 +279,6 @@ def significance(
         return
     header, *body = cells(rows)
     shown = [place for place, name in enumerate(header) if per_sequence or name not in LEFT_OUT]
-    table = Table(*(header[place] for place in shown), box=SIMPLE_HEAD)
-    for line in body:
-        table.add_row(*(line[place] for place in shown))
-    console.print(table)
+    print_table((header[place] for place in shown), ([line[place] for place in shown] for line in body))
     for note in notes:
         console.print(note, markup=False)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
@@ -29,7 +27,7 @@ from mnemask.cli.options import (
     configured,
     in_panels,
 )
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, print_table, say
 from mnemask.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -45,10 +43,8 @@ def show_experiments(wanted: bool | None) -> None:
 
     if not wanted:
         return
-    table = Table("NAME", "in the thesis", "shows", box=SIMPLE_HEAD)
-    for name, one in EXPERIMENTS.items():
-        table.add_row(name, ", ".join(one.also), one.title)
-    console.print(table)
+    about = ((name, ", ".join(one.also), one.title) for name, one in EXPERIMENTS.items())
+    print_table(("NAME", "in the thesis", "shows"), about)
     raise typer.Exit
 
 
@@ -118,14 +114,11 @@ def experiment(
 def show_findings(findings: ExperimentResult) -> None:
     """Prints the table, the notes, and where the files are."""
     header, *body = in_short(findings.cells)
-    table = Table(*header, box=SIMPLE_HEAD, title=findings.title, title_justify="left")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
+    print_table(header, body, title=findings.title)
     for note in findings.notes:
         console.print(f"note: {note}", markup=False)
     for path in findings.files:
-        console.print(str(path), markup=False, soft_wrap=True)
+        say(str(path))
 
 
 def in_short(cells: list[list[str]]) -> list[list[str]]:

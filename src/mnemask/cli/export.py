@@ -14,7 +14,7 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import CONFIG, ModelOption, configured, in_panels
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, say
 
 ExportTo = Enum("ExportTo", {name: name for name in choices.EXPORT_FORMAT_NAMES})  # type: ignore[misc]
 _ONNX = "With --onnx"
@@ -107,7 +107,7 @@ def export(
         )
     emit("result", command="export", out=str(done.folder), frames=done.frames, files=[str(path) for path in done.files])
     held = f"{counted(done.frames, 'frame')} in {counted(len(done.files), 'file')}"
-    console.print(f"{held} in {done.folder}", markup=False, soft_wrap=True)
+    say(f"{held} in {done.folder}")
 
 
 def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, model: str, overwrite: bool) -> None:

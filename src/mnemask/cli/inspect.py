@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli import inputs
-from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import PROMPTS, PromptOptions, with_prompts
 from mnemask.cli.options import (
     CONFIG,
@@ -18,7 +19,7 @@ from mnemask.cli.options import (
     configured,
     in_panels,
 )
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, say
 from mnemask.cli.progress import progress
 
 
@@ -58,7 +59,7 @@ def inspect(
 
     `mnemask inspect --bank street.bank -o look  # needs no video; with one, its frames are shown`
     """
-    from mnemask.inspection import inspect_video
+    from mnemask.inspection import inspect_bank, inspect_video
 
     if bank is not None:
         if prompts.any or at_frame or pixel:
@@ -66,7 +67,8 @@ def inspect(
                 "a saved memory is shown as it is, without prompts",
                 "leave out --mask, --box, --click, --not, --at, --remove, --at-frame and --pixel",
             )
-        written = look_into_bank(bank, video, out, overwrite)
+        with nullcontext() if video is None else mm.VideoReader(video) as reader:
+            written = inspect_bank(bank, out, reader, overwrite=overwrite)
     else:
         video = repeatable(video)
         pixels = [parse_pixel(text) for text in pixel or []]
@@ -95,17 +97,7 @@ def inspect(
             plan.check_all_given(tracker.steps)
     emit("result", command="inspect", out=str(out), files=[str(path) for path in written])
     for path in written:
-        console.print(str(path), markup=False, soft_wrap=True)
-
-
-def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) -> list[Path]:
-    """Writes pictures of a saved memory, on the frames of a video if one is given, and returns their paths."""
-    from mnemask.inspection import inspect_bank
-
-    if video is None:
-        return inspect_bank(bank, out, overwrite=overwrite)
-    with mm.VideoReader(video) as reader:
-        return inspect_bank(bank, out, reader, overwrite=overwrite)
+        say(str(path))
 
 
 def repeatable(video: str | None) -> str:

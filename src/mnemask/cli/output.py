@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +120,33 @@ def emit(kind: str, **fields: Any) -> None:
         sys.stdout.flush()
     except OSError:
         discard(sys.stdout.fileno())
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence as it is, without wrapping it."""
+    console.print(sentence, markup=False, soft_wrap=True)
+
+
+def print_table(
+    header: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None, total: bool = False
+) -> None:
+    """Prints cells of text as they are, which may be names with brackets.
+
+    Args:
+        header: names of the columns.
+        rows: the cells of each row.
+        title: a line above the table.
+        total: whether the last row sums up the others, and stands out.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(*map(literal, header), box=SIMPLE_HEAD, title=title and literal(title), title_justify="left")
+    for row in rows:
+        table.add_row(*map(literal, row))
+    if total and table.rows:
+        table.rows[-1].style = "bold"
+    console.print(table)
 
 
 def say_error(error: mm.MnemaskError, exit_code: int) -> None:

@@ -12,7 +12,7 @@ import typer
 import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.options import VIDEOS, with_videos
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, say
 from mnemask.cli.progress import progress as shown_progress
 
 logger = logging.getLogger(__name__)
@@ -88,4 +88,4 @@ def render(
     files = {kind: str(path) for kind, path in written.items()}
     emit("result", command="render", out=str(out), files=files, complete=True)
     for path in written.values():
-        console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB", markup=False, soft_wrap=True)
+        say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

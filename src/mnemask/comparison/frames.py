@@ -13,6 +13,7 @@ from jaxtyping import Integer, UInt8
 from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.live import prefetch
+from mnemask.io.visualize import encode_image
 from mnemask.types import Frame
 
 LONG_SIDE = 480
@@ -28,8 +29,7 @@ def display_size(size: tuple[int, int]) -> tuple[int, int]:
 def picture_data(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> str:
     """Returns an RGB image, scaled to this height and width, as a WebP file in base64."""
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
-    return base64.b64encode(data.tobytes()).decode("ascii")
+    return base64.b64encode(encode_image(small, ".webp", QUALITY)).decode("ascii")
 
 
 def outlines(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> dict[str, str]:

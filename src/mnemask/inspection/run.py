@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -16,6 +15,7 @@ from mnemask.inspection.sheets import explained_sheet, frames_to_show, memory_sh
 from mnemask.io import draw_overlay
 from mnemask.io.atomic import make_folder
 from mnemask.io.pictures import check_size
+from mnemask.io.visualize import encode_image
 from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
 from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
@@ -252,6 +252,5 @@ def _open(out: Path, overwrite: bool) -> Written:
 
 
 def _write_png(written: Written, path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> Path:
-    data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
-    written.write(path, data)
+    written.write(path, encode_image(picture, ".png"))
     return path

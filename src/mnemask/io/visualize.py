@@ -105,6 +105,21 @@ def _brighter(color: UInt8[np.ndarray, " 3"]) -> tuple[int, int, int]:
     return red, green, blue
 
 
+_QUALITY = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
+
+
+def encode_image(rgb: UInt8[np.ndarray, "H W 3"], suffix: str, quality: int | None = None) -> bytes:
+    """Returns an RGB picture as the bytes of a file.
+
+    Args:
+        rgb: the picture.
+        suffix: the file's format: ".png", ".jpg" or ".webp".
+        quality: of JPEG and WebP, from 0 to 100; None is OpenCV's default.
+    """
+    options = [] if quality is None else [_QUALITY[suffix], quality]
+    return cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]), options)[1].tobytes()
+
+
 def contact_sheet(
     frames: Iterable[tuple[Picture, Labels | None]], *, columns: int = 4, tile_width: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:

@@ -24,6 +24,7 @@ from mnemask.io import VideoReader, draw_overlay
 from mnemask.io.label_files import read_labels
 from mnemask.io.storage import without_password
 from mnemask.io.table import TABLE
+from mnemask.io.visualize import encode_image
 from mnemask.manifest.lines import Manifest
 from mnemask.manifest.schedule import Outcome
 from mnemask.pipeline import render
@@ -269,8 +270,7 @@ def _with_picture(found: DoubtfulFrame, folder: Path, video: str, given: Collect
             small = draw_overlay(small, labels.astype(np.int32))
     except (MnemaskError, StopIteration):
         return found
-    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    return replace(found, picture=base64.b64encode(jpeg.tobytes()).decode())
+    return replace(found, picture=base64.b64encode(encode_image(small, ".jpg", _QUALITY)).decode())
 
 
 def _most_doubtful(by_clip: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
