@@ -454,10 +454,10 @@ def test_edges_out_of_range_are_refused(wrong):
 
 def test_an_encoder_that_is_missing_is_said_before_the_first_frame(tmp_path):
     class Unknown(VideoFile):
-        encoder, single_file = "nosuch", "x.mov"
+        encoder, options, single_file = "nosuch", {}, "x.mov"
 
     with refusal(OutputError, "nosuch", "x.mov"):
         Unknown.check()
     with refusal(OutputError, "nosuch", "x.mov"):
-        Unknown(tmp_path / "x.mov", {}, Writing(Unlisted(False)))
+        Unknown(tmp_path, Writing(Unlisted(False)))
     assert not list(tmp_path.iterdir())

@@ -25,12 +25,16 @@ class VideoFile:
 
     Attributes:
         encoder: FFmpeg's name of the encoder.
+        options: options of the encoder.
+        tag: codec tag in an mp4 or mov file, if FFmpeg would choose another one.
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
         growing_suffix: suffix of the file until it is complete.
     """
 
     stretch = STRETCH
     encoder: ClassVar[str]
+    options: ClassVar[dict[str, str]]
+    tag: ClassVar[str] = ""
     single_file: ClassVar[str | None]
     per_object: ClassVar[bool] = False
     with_sound: ClassVar[bool] = True
@@ -47,13 +51,14 @@ class VideoFile:
                 "install PyAV's own wheels (pip install av), or write another format",
             ) from error
 
-    def __init__(self, target: Path, options: dict[str, str], how: Writing, tag: str = "") -> None:
+    def __init__(self, out: Path, how: Writing) -> None:
         self.check()
+        target = target_file(out, str(self.single_file))
         self._target, self._how, self.footage = target, how, how.footage
         rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
-        self._codec = Codec(self.encoder, options, rate, self.growing_suffix, tag)
+        self._codec = Codec(self.encoder, self.options, rate, self.growing_suffix, self.tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
@@ -157,12 +162,13 @@ class Ffv1Masks(VideoFile):
     """
 
     encoder: ClassVar[str] = "ffv1"
+    options: ClassVar[dict[str, str]] = {"level": "3", "slicecrc": "1"}
     single_file: ClassVar[str | None] = "masks.mkv"
     bytes_per_pixel: ClassVar[float] = 1 / 800
     with_sound: ClassVar[bool] = False
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "masks.mkv"), {"level": "3", "slicecrc": "1"}, how)
+        super().__init__(out, how)
         resumed = how.resume_state or {}
         self._indices: list[list[int]] = [list(each) for each in resumed.get("indices", ())]  # first and last of a run
 
@@ -209,11 +215,9 @@ class OverlayVideo(VideoFile):
     """
 
     encoder: ClassVar[str] = "libx264"
+    options: ClassVar[dict[str, str]] = {"crf": "20", **H264}
     single_file: ClassVar[str | None] = "overlay.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 100
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "overlay.mp4"), {"crf": "20", **H264}, how)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""
