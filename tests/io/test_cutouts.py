@@ -174,6 +174,34 @@ def test_timecode_is_counted_as_editors_count_it(before, frames, rate, after):
     assert Footage(rate=rate, timecode=before).timecode_at(float(frames / rate)) == after
 
 
+@pytest.mark.parametrize(
+    ("size", "pixel_format", "rate", "begins"),
+    [
+        ((576, 720), "yuv420p", Fraction(25), "01:00:00:10"),
+        ((480, 720), "yuv411p", Fraction(30000, 1001), "01:00:00;10"),
+    ],
+)
+def test_raw_dv_has_the_rate_of_its_pictures_and_not_that_of_its_clock(tmp_path, size, pixel_format, rate, begins):
+    source = tmp_path / "s.dv"
+    with av.open(str(source), "w", format="dv") as target:
+        stream = target.add_stream("dvvideo", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, pixel_format
+        stream.metadata["timecode"] = begins
+        for index in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(index, size)[0]).reformat(format=pixel_format)
+            frame.pts, frame.time_base = index, 1 / rate
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with VideoReader(source) as video:
+        assert video.frames_per_second == pytest.approx(float(rate))
+        assert video.facts.footage.rate == rate
+    path = cut(source, tmp_path / "out", "prores", start=3)
+    assert timecode(path) == begins[:-2] + "13"
+    with av.open(str(path)) as container:
+        made = container.streams.video[0]
+        assert (made.average_rate, made.duration * made.time_base) == (rate, 9 / rate)
+
+
 def test_an_editing_program_is_told_of_the_alpha(tmp_path):
     path = cut(write_source(tmp_path / "s.mp4", 2, sound=None), tmp_path / "out", "prores")
     content = path.read_bytes()

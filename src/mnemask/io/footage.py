@@ -16,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 
 TICKS_PER_SECOND = 90_000  # MPEG's own clock; used if a video states no other
 _LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
+_MOST_FRAMES_PER_SECOND = 1000
 # Codes of H.273: unspecified, ITU-R BT.709, R'G'B'. And of FFmpeg: full range, all levels rather than 16 to 235.
 _UNSPECIFIED, _BT709, _RGB, _FULL = 2, 1, 0, 2
 _SD_LINES = 576
@@ -115,8 +116,8 @@ class Footage:
     @classmethod
     def of_stream(cls, stream: VideoStream, path: Path | None, timecode: str = "") -> "Footage":
         """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
-        average, usual, unit = stream.average_rate, stream.guessed_rate, stream.time_base
-        even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= 1000
+        average, usual, unit = average_rate(stream), stream.guessed_rate, stream.time_base
+        even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= _MOST_FRAMES_PER_SECOND
         rate = Fraction(usual) if even and usual else None
         ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
         if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
@@ -159,6 +160,13 @@ def _timecode_after(timecode: str, frames: int, rate: int) -> str:
     seconds, number = divmod(number, rate)
     clock = f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     return f"{clock}{found[4]}{number:02d}"
+
+
+def average_rate(stream: VideoStream) -> Fraction | None:
+    """Returns the stream's frames per second, on average; None if it is unknown."""
+    average, usual = stream.average_rate, stream.guessed_rate
+    # PyAV states the clock of raw DV as its average rate: 60000.
+    return average if average and (average <= _MOST_FRAMES_PER_SECOND or not usual) else usual
 
 
 def ticks_for(rate: Fraction) -> int:

@@ -19,7 +19,7 @@ from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding, is_recording, open_container, promised_frames, promised_seconds
-from mnemask.io.footage import Colours, Footage, read_planes
+from mnemask.io.footage import Colours, Footage, average_rate, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
@@ -93,7 +93,7 @@ class EncodedVideo:
         self._file: ReadableFile | None = None
         self._container: InputContainer | None = self._open()
         stream = self._stream(self._container)
-        rate = stream.average_rate or stream.guessed_rate
+        rate = average_rate(stream)
         promised = promised_seconds(self._container, stream)
         self.frames_per_second = float(rate) if rate else None
         self.num_frames, self.counted = promised_frames(self._container, stream)
