@@ -18,7 +18,7 @@ from mnemask.io.edges import ALL, Cutout, Edges, Smoother
 from mnemask.io.footage import Footage
 from mnemask.io.video_formats import VideoFile
 from mnemask.io.written import Unlisted
-from mnemask.types import Masks
+from mnemask.types import Frame, Masks
 
 FILES = {
     "overlay": "overlay.mp4",
@@ -200,6 +200,45 @@ def test_raw_dv_has_the_rate_of_its_pictures_and_not_that_of_its_clock(tmp_path,
     with av.open(str(path)) as container:
         made = container.streams.video[0]
         assert (made.average_rate, made.duration * made.time_base) == (rate, 9 / rate)
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        (23.976, Fraction(24000, 1001)),
+        (24000 / 1001, Fraction(24000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (24.0, Fraction(24)),
+        (25.0, Fraction(25)),
+        (30.0, Fraction(30)),
+        (12.5, Fraction(25, 2)),
+    ],
+)
+def test_a_folder_gets_the_rate_that_is_meant(tmp_path, given, rate):
+    with MaskWriter(tmp_path, "matte", frames_per_second=given) as writer:
+        for index in range(3):
+            frame = Frame(torch.zeros((3, *SIZE), dtype=torch.uint8), index)
+            writer.write(masks_of(frame), frame)
+    with av.open(str(tmp_path / "matte.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.average_rate, stream.duration * stream.time_base) == (rate, 3 / rate)
+
+
+def test_a_rate_that_matroska_rounds_is_that_of_ntsc(tmp_path):
+    rate, source = Fraction(60000, 1001), tmp_path / "s.mkv"
+    with av.open(str(source), "w") as target:
+        stream = target.add_stream("libx264", rate=rate)
+        stream.height, stream.width = SIZE
+        for index in range(16):
+            frame = av.VideoFrame.from_ndarray(picture(index)[0])
+            frame.pts, frame.time_base = index, 1 / rate
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with VideoReader(source) as video:
+        assert video.facts.footage.rate == rate
+    times, _ = packets(cut(source, tmp_path / "out", "green"), "video")
+    assert [time for time, _ in times] == [index / rate for index in range(16)]
 
 
 def test_an_editing_program_is_told_of_the_alpha(tmp_path):

@@ -17,6 +17,7 @@ from jaxtyping import UInt8, UInt16
 TICKS_PER_SECOND = 90_000  # MPEG's own clock; used if a video states no other
 _LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
 _MOST_FRAMES_PER_SECOND = 1000
+_NTSC_ROUNDING = Fraction(5, 10**6)  # 59.94 deviates from 60000/1001 by 2 millionths
 # Codes of H.273: unspecified, ITU-R BT.709, R'G'B'. And of FFmpeg: full range, all levels rather than 16 to 235.
 _UNSPECIFIED, _BT709, _RGB, _FULL = 2, 1, 0, 2
 _SD_LINES = 576
@@ -118,7 +119,7 @@ class Footage:
         """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
         average, usual, unit = average_rate(stream), stream.guessed_rate, stream.time_base
         even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= _MOST_FRAMES_PER_SECOND
-        rate = Fraction(usual) if even and usual else None
+        rate = standard_rate(usual) if even and usual else None
         ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
         if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
             ticks = unit.denominator
@@ -167,6 +168,12 @@ def average_rate(stream: VideoStream) -> Fraction | None:
     average, usual = stream.average_rate, stream.guessed_rate
     # PyAV states the clock of raw DV as its average rate: 60000.
     return average if average and (average <= _MOST_FRAMES_PER_SECOND or not usual) else usual
+
+
+def standard_rate(rate: Fraction) -> Fraction:
+    """Returns the rate of NTSC, N * 1000 / 1001 frames per second, that is meant by a rounded one; else the rate."""
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if abs(ntsc - rate) <= _NTSC_ROUNDING * rate else rate
 
 
 def ticks_for(rate: Fraction) -> int:

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from mnemask.errors import FrameError, ObjectIdError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, unfinished
-from mnemask.io.footage import Colours, Footage, ticks_for
+from mnemask.io.footage import Colours, Footage, standard_rate, ticks_for
 from mnemask.io.image_formats import picture_of
 from mnemask.io.label_files import FRAMES_TAG
 from mnemask.io.resumable_video import STRETCH, Codec, StreamParameters, StretchedVideo
@@ -55,7 +55,7 @@ class VideoFile:
         self.check()
         target = target_file(out, str(self.single_file))
         self._target, self._how, self.footage = target, how, how.footage
-        rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
+        rate = self.footage.rate or standard_rate(Fraction(how.frames_per_second)).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
         self._codec = Codec(self.encoder, self.options, rate, self.growing_suffix, self.tag)
