@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from encoding import encode
+from PIL import Image
 from refusals import refusal
 
 from mnemask.errors import InputError, OutputError
@@ -341,6 +342,60 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     inside = np.s_[12:28, 14:30]
     for found, expected in zip(planes[0], stored, strict=False):
         assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 3
+
+
+def write_deep(path, pixel_format, values):
+    """Writes two equal frames of 10 or 16 bits, [H W] for grey or [H W 3], without loss."""
+    with av.open(str(path), "w") as target:
+        video = target.add_stream("ffv1", rate=25)
+        video.height, video.width, video.pix_fmt = *values.shape[:2], pixel_format
+        for index in range(2):
+            frame = av.VideoFrame.from_ndarray(values, format=pixel_format)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
+
+
+def whole_picture(source, out, originals=True):
+    """Returns the planes of the first frame of a ProRes that shows all of its source."""
+    with VideoReader(source, originals=originals) as video, ExitStack() as stack:
+        writer = stack.enter_context(MaskWriter(out, "prores", footage=video.facts.footage))
+        for frame in video:
+            shown = torch.ones(frame.size)
+            writer.write(Masks(shown.int(), torch.stack((1 - shown, shown)), (1,), frame.index), frame)
+    return [plane.astype(int) for plane in decoded(out / "cutout.mov", 10)[0][:3]]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "white"),
+    [("gbrp10le", 1023), ("gray10le", 1023), ("gbrp16le", 65535), ("gray16le", 65535), ("gray16le", 4095)],
+)
+def test_a_smooth_gradient_of_rgb_or_grey_keeps_10_bits(tmp_path, pixel_format, white, caplog):
+    ramp = np.tile(np.linspace(300, 400, 1024), (24, 1))
+    values = ramp if pixel_format.startswith("gray") else np.stack([ramp, ramp, ramp + 200], axis=-1)
+    values[:8], values[8:16] = 0, 1023
+    source = write_deep(tmp_path / "s.mkv", pixel_format, (values * (white / 1023)).round().astype(np.uint16))
+    planes = whole_picture(source, tmp_path / "out")
+    assert not caplog.messages
+    assert len(np.unique(planes[0][20])) >= 80
+    assert [np.unique(plane[at]).tolist() for plane in planes[:1] for at in (4, 12)] == [[64], [940]]
+    for plane, of_8_bits in zip(planes, whole_picture(source, tmp_path / "eight", originals=False), strict=True):
+        assert np.abs(plane - of_8_bits).max() <= 6  # rounded to 8 bits, twice
+        assert abs(plane.mean() - of_8_bits.mean()) < 1
+    assert ["8 bits" in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(("depth", "lost"), [(np.uint16, True), (np.uint8, False)])
+def test_a_folder_of_16_bits_is_said_to_be_written_with_8(tmp_path, depth, lost, caplog):
+    (tmp_path / "s").mkdir()
+    ramp = np.linspace(0, np.iinfo(depth).max, SIZE[0] * SIZE[1]).reshape(SIZE).astype(depth)
+    for number in range(3):
+        Image.fromarray(ramp).save(tmp_path / "s" / f"{number}.png")
+    path = cut(tmp_path / "s", tmp_path / "out", "prores")
+    assert [("cutout.mov" in message and "8 bits" in message) for message in caplog.messages] == [True] * lost
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 25
 
 
 def test_a_turned_video_is_upright(tmp_path):

@@ -4,6 +4,7 @@ Alpha is straight: colours are not multiplied by it. The object's own colours co
 nothing of its old background shows when it is placed over another; farther away there is black.
 """
 
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar, cast
@@ -19,6 +20,8 @@ from mnemask.io.image_formats import picture_of
 from mnemask.io.video_formats import H264, VideoFile
 from mnemask.types import Frame, Masks
 
+logger = logging.getLogger(__name__)
+
 # Probabilities up to which a pixel is fully transparent, and from which it is fully opaque: networks hardly ever output
 # exactly 0 or 1, and the difference would show as shimmer.
 _NOTHING, _SOLID = 0.03, 0.97
@@ -29,8 +32,10 @@ _MARGIN = 20
 class _Cutout(VideoFile):
     """A video made from the pictures in Y'CbCr as the source stores them, and the alpha of each pixel."""
 
+    bits: ClassVar[int] = 8
     colours: Colours
     aspect: Fraction
+    _said = False
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
@@ -38,10 +43,20 @@ class _Cutout(VideoFile):
         assert frame is not None, "picture_of has checked it"
         stored, self.colours, self.aspect = frame.ycbcr, self.footage.colours, frame.pixel_aspect
         if stored is None:
+            self._say_what_is_lost()
             stored = read_planes(self.colours.from_rgb(rgb, "yuv444p"))
             assert stored is not None, "Y'CbCr was asked for"
         alpha = np.clip((self._how.cutout.alpha(masks) - _NOTHING) / (_SOLID - _NOTHING), 0, 1)
         self._add(self._picture(stored, alpha), self.colours, masks, frame)
+
+    def _say_what_is_lost(self) -> None:
+        if self.bits > 8 and self.footage.is_deep and not self._said:
+            logger.warning(
+                "%s gets 8 bits of pictures that have more: read a video with its originals, and make a folder a video "
+                "first (ffmpeg -framerate 25 -i %%05d.tif -c:v ffv1 OUT.mkv)",
+                self._target.name,
+            )
+        self._said = True
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         raise NotImplementedError
@@ -58,6 +73,7 @@ class ProRes(_Cutout):
     encoder: ClassVar[str] = "prores_ks"
     options: ClassVar[dict[str, str]] = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
     tag: ClassVar[str] = "ap4h"
+    bits: ClassVar[int] = 10
     single_file: ClassVar[str | None] = "cutout.mov"
     bytes_per_pixel: ClassVar[float] = 1 / 20
     growing_suffix: ClassVar[str] = "mkv"

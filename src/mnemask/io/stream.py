@@ -19,7 +19,7 @@ from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding, is_recording, open_container, promised_frames, promised_seconds
-from mnemask.io.footage import Colours, Footage, average_rate, read_planes
+from mnemask.io.footage import Colours, Footage, YCbCr, average_rate, bits_of, planes_of_rgb, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
@@ -158,7 +158,7 @@ class EncodedVideo:
             eight = self.facts.levels.to_8_bits(_deep_values(frame))
             rgb = np.repeat(eight[:, :, None], 3, axis=2) if eight.ndim == 2 else eight
         rgb = apply_rotation(rgb, matrix)
-        stored = read_planes(frame) if self.originals else None
+        stored = self._stored(frame) if self.originals else None
         if stored is not None:
             stored = np.moveaxis(apply_rotation(np.moveaxis(stored, 0, -1), matrix), -1, 0)
         return Picture(
@@ -169,6 +169,16 @@ class EncodedVideo:
             1 / aspect if swaps_sides(matrix) else aspect,
             stored,
         )
+
+    def _stored(self, frame: VideoFrame) -> YCbCr | None:
+        """Returns the picture in Y'CbCr with all its bits, up to 10; None if `Picture.image` has all of them."""
+        stored = read_planes(frame)
+        if stored is not None or not 8 < bits_of(frame.format) <= 16:
+            return stored
+        values = _deep_values(frame)
+        levels = self.facts.levels or Levels()
+        rgb = np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+        return planes_of_rgb(rgb, levels.black, levels.white)
 
     def _look_for_levels(self) -> Levels | None:
         """Returns the levels if 16 bits hold fewer, from frames all over the file; None if the full range is used."""

@@ -1,5 +1,6 @@
 """Masks as video: FFV1, which keeps every label bit for bit, and an overlay to look at."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -56,8 +57,8 @@ class VideoFile:
         target = target_file(out, str(self.single_file))
         self._target, self._how, self.footage = target, how, how.footage
         rate = self.footage.rate or standard_rate(Fraction(how.frames_per_second)).limit_denominator(1001)
-        if self.footage == Footage():
-            self.footage = Footage(ticks_per_second=ticks_for(rate))
+        if replace(self.footage, is_deep=False) == Footage():
+            self.footage = replace(self.footage, ticks_per_second=ticks_for(rate))
         self._codec = Codec(self.encoder, self.options, rate, self.growing_suffix, self.tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
