@@ -11,6 +11,7 @@ from encoding import encode
 from PIL import Image
 from refusals import refusal
 
+from mnemask.doctor.video import diagnose_video
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import Writing
@@ -201,6 +202,45 @@ def test_raw_dv_has_the_rate_of_its_pictures_and_not_that_of_its_clock(tmp_path,
     with av.open(str(path)) as container:
         made = container.streams.video[0]
         assert (made.average_rate, made.duration * made.time_base) == (rate, 9 / rate)
+
+
+def write_fields(path, codec, interlaced, size=(96, 128), pixel_format="yuv422p", **options):
+    """Writes a clip, marked as made of fields or not."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=25, options={**options, "flags": "+ildct" if interlaced else "0"})
+        stream.height, stream.width, stream.pix_fmt = *size, pixel_format
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(picture(index, size)[0]).reformat(format=pixel_format)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "interlaced", "how"),
+    [
+        ("s.mov", "prores_ks", True, {"pixel_format": "yuv422p10le"}),
+        ("s.mkv", "mpeg2video", True, {}),
+        ("s.mov", "dvvideo", True, {"size": (576, 720), "pixel_format": "yuv420p"}),
+        ("s.mov", "prores_ks", False, {"pixel_format": "yuv422p10le"}),
+        ("s.mkv", "mpeg2video", False, {}),
+        ("s.avi", "mjpeg", False, {"pixel_format": "yuvj422p"}),
+    ],
+)
+def test_that_the_fields_of_a_video_are_not_kept_is_said(tmp_path, name, codec, interlaced, how, caplog):
+    source = write_fields(tmp_path / name, codec, interlaced, **how)
+    for kind in ("prores", "overlay"):
+        cut(source, tmp_path / "out", kind)
+        said = [all(word in each for word in (name, FILES[kind], "progressive", "yadif")) for each in caplog.messages]
+        assert said == [True] * interlaced
+        caplog.clear()
+    with VideoReader(source) as video, MaskWriter(tmp_path / "out", "ffv1", footage=video.facts.footage) as writer:
+        for frame in video:
+            writer.write(masks_of(frame), frame)
+    assert not caplog.messages
+    said = [finding.severity for finding in diagnose_video(source) if "interlaced" in finding.what]
+    assert said == ["warning"] * interlaced
 
 
 @pytest.mark.parametrize(

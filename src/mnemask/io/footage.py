@@ -108,6 +108,7 @@ class Footage:
         timecode: the timecode of its first frame, such as "01:00:00:00"; empty if it has none.
         begins: the time of the first frame, in seconds.
         is_deep: whether its pictures have more than 8 bits.
+        is_interlaced: whether its frames are two fields, taken one after the other; False if that is unknown.
     """
 
     path: Path | None = None
@@ -118,9 +119,12 @@ class Footage:
     timecode: str = ""
     begins: float = 0.0
     is_deep: bool = False
+    is_interlaced: bool = False
 
     @classmethod
-    def of_stream(cls, stream: VideoStream, path: Path | None, timecode: str = "") -> "Footage":
+    def of_stream(
+        cls, stream: VideoStream, path: Path | None, timecode: str = "", is_interlaced: bool = False
+    ) -> "Footage":
         """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
         average, usual, unit = average_rate(stream), stream.guessed_rate, stream.time_base
         even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= _MOST_FRAMES_PER_SECOND
@@ -132,7 +136,7 @@ class Footage:
         begins = float((stream.start_time or 0) * (unit or 0))
         rounding, colours, stored = 0.6 * float(unit or 0), Colours.of_stream(stream), stream.codec_context.format
         is_deep = stored is not None and bits_of(stored) > 8
-        return cls(path, rate, ticks, rounding, colours, timecode, begins, is_deep)
+        return cls(path, rate, ticks, rounding, colours, timecode, begins, is_deep, is_interlaced)
 
     def ticks(self, seconds: float) -> int:
         """Returns a time in ticks, at a constant frame rate that of the nearest frame if it is within the rounding."""

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
+_UNKNOWN_ORDER, _PROGRESSIVE = 0, 1  # FFmpeg's codes of the order of fields; larger ones are interlaced
 
 # Formats that cameras of 10, 12 and 14 bits use for storage, without stating how many bits are used.
 _DEEP = tuple(
@@ -110,7 +111,10 @@ class EncodedVideo:
             num_frames=self.num_frames if self.counted else None,
             duration=promised,
             footage=Footage.of_stream(
-                stream, _file_of(source) if is_file else None, self._container.metadata.get("timecode", "")
+                stream,
+                _file_of(source) if is_file else None,
+                self._container.metadata.get("timecode", ""),
+                self._is_interlaced(stream, may_look),
             ),
         )
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
@@ -192,6 +196,15 @@ class EncodedVideo:
                     samples.append(np.array(extremes(values), np.uint16))
         levels = Levels.of(samples)
         return None if levels == Levels() else levels
+
+    def _is_interlaced(self, stream: VideoStream, may_look: bool) -> bool:
+        """Returns whether the stream says so, or its first frame if it does not and the file may be opened again."""
+        order = stream.codec_context.field_order
+        if order != _UNKNOWN_ORDER or not may_look:
+            return order > _PROGRESSIVE
+        with self._closing(self._open()) as container, suppress(FFmpegError):
+            return any(frame.interlaced_frame for frame in islice(container.decode(self._stream(container)), 1))
+        return False
 
     def close(self) -> None:
         """Closes the file or connection, unless pictures are being read: that closes it at the end."""

@@ -1,5 +1,6 @@
 """Masks as video: FFV1, which keeps every label bit for bit, and an overlay to look at."""
 
+import logging
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,8 @@ from mnemask.io.resumable_video import STRETCH, Codec, StreamParameters, Stretch
 from mnemask.io.sound import Excerpt
 from mnemask.io.visualize import draw_overlay
 from mnemask.types import Frame, Masks
+
+logger = logging.getLogger(__name__)
 
 
 class VideoFile:
@@ -56,6 +59,13 @@ class VideoFile:
         self.check()
         target = target_file(out, str(self.single_file))
         self._target, self._how, self.footage = target, how, how.footage
+        if self.with_sound and self.footage.is_interlaced:
+            logger.warning(
+                "%s is marked progressive, but its source%s is interlaced: deinterlace that first "
+                "(ffmpeg -i IN -vf yadif OUT)",
+                target.name,
+                f" {self.footage.path.name}" if self.footage.path else "",
+            )
         rate = self.footage.rate or standard_rate(Fraction(how.frames_per_second)).limit_denominator(1001)
         if replace(self.footage, is_deep=False) == Footage():
             self.footage = replace(self.footage, ticks_per_second=ticks_for(rate))
