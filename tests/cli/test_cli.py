@@ -289,6 +289,7 @@ def test_an_unknown_option_value_is_refused_with_the_choices(files, tmp_path):
         (["--size=3.5"], ["--size", "3.5", "integer"]),
         (["--only", "2", "--only", "both"], ["--only", "both"]),
         (["--fps", "1e9"], ["--fps", "1e9", "1000"]),
+        *((["--fps", rate], ["--fps", rate, "1000"]) for rate in ("0", "-25", "24/", "1/0", "-1/3", "nan", "fast")),
         (["--format", "tiff"], ["--format", "tiff", "ffv1"]),
     ],
 )

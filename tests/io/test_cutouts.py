@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from encoding import encode
+from PIL import Image
 from refusals import refusal
 
+from mnemask.doctor.video import diagnose_video
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import Writing
@@ -18,7 +20,7 @@ from mnemask.io.edges import ALL, Cutout, Edges, Smoother
 from mnemask.io.footage import Footage
 from mnemask.io.video_formats import VideoFile
 from mnemask.io.written import Unlisted
-from mnemask.types import Masks
+from mnemask.types import Frame, Masks
 
 FILES = {
     "overlay": "overlay.mp4",
@@ -174,6 +176,112 @@ def test_timecode_is_counted_as_editors_count_it(before, frames, rate, after):
     assert Footage(rate=rate, timecode=before).timecode_at(float(frames / rate)) == after
 
 
+@pytest.mark.parametrize(
+    ("size", "pixel_format", "rate", "begins"),
+    [
+        ((576, 720), "yuv420p", Fraction(25), "01:00:00:10"),
+        ((480, 720), "yuv411p", Fraction(30000, 1001), "01:00:00;10"),
+    ],
+)
+def test_raw_dv_has_the_rate_of_its_pictures_and_not_that_of_its_clock(tmp_path, size, pixel_format, rate, begins):
+    source = tmp_path / "s.dv"
+    with av.open(str(source), "w", format="dv") as target:
+        stream = target.add_stream("dvvideo", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, pixel_format
+        stream.metadata["timecode"] = begins
+        for index in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(index, size)[0]).reformat(format=pixel_format)
+            frame.pts, frame.time_base = index, 1 / rate
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with VideoReader(source) as video:
+        assert video.frames_per_second == pytest.approx(float(rate))
+        assert video.facts.footage.rate == rate
+    path = cut(source, tmp_path / "out", "prores", start=3)
+    assert timecode(path) == begins[:-2] + "13"
+    with av.open(str(path)) as container:
+        made = container.streams.video[0]
+        assert (made.average_rate, made.duration * made.time_base) == (rate, 9 / rate)
+
+
+def write_fields(path, codec, interlaced, size=(96, 128), pixel_format="yuv422p", **options):
+    """Writes a clip, marked as made of fields or not."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=25, options={**options, "flags": "+ildct" if interlaced else "0"})
+        stream.height, stream.width, stream.pix_fmt = *size, pixel_format
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(picture(index, size)[0]).reformat(format=pixel_format)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "interlaced", "how"),
+    [
+        ("s.mov", "prores_ks", True, {"pixel_format": "yuv422p10le"}),
+        ("s.mkv", "mpeg2video", True, {}),
+        ("s.mov", "dvvideo", True, {"size": (576, 720), "pixel_format": "yuv420p"}),
+        ("s.mov", "prores_ks", False, {"pixel_format": "yuv422p10le"}),
+        ("s.mkv", "mpeg2video", False, {}),
+        ("s.avi", "mjpeg", False, {"pixel_format": "yuvj422p"}),
+    ],
+)
+def test_that_the_fields_of_a_video_are_not_kept_is_said(tmp_path, name, codec, interlaced, how, caplog):
+    source = write_fields(tmp_path / name, codec, interlaced, **how)
+    for kind in ("prores", "overlay"):
+        cut(source, tmp_path / "out", kind)
+        said = [all(word in each for word in (name, FILES[kind], "progressive", "yadif")) for each in caplog.messages]
+        assert said == [True] * interlaced
+        caplog.clear()
+    with VideoReader(source) as video, MaskWriter(tmp_path / "out", "ffv1", footage=video.facts.footage) as writer:
+        for frame in video:
+            writer.write(masks_of(frame), frame)
+    assert not caplog.messages
+    said = [finding.severity for finding in diagnose_video(source) if "interlaced" in finding.what]
+    assert said == ["warning"] * interlaced
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        (23.976, Fraction(24000, 1001)),
+        (24000 / 1001, Fraction(24000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (24.0, Fraction(24)),
+        (25.0, Fraction(25)),
+        (30.0, Fraction(30)),
+        (12.5, Fraction(25, 2)),
+    ],
+)
+def test_a_folder_gets_the_rate_that_is_meant(tmp_path, given, rate):
+    with MaskWriter(tmp_path, "matte", frames_per_second=given) as writer:
+        for index in range(3):
+            frame = Frame(torch.zeros((3, *SIZE), dtype=torch.uint8), index)
+            writer.write(masks_of(frame), frame)
+    with av.open(str(tmp_path / "matte.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.average_rate, stream.duration * stream.time_base) == (rate, 3 / rate)
+
+
+def test_a_rate_that_matroska_rounds_is_that_of_ntsc(tmp_path):
+    rate, source = Fraction(60000, 1001), tmp_path / "s.mkv"
+    with av.open(str(source), "w") as target:
+        stream = target.add_stream("libx264", rate=rate)
+        stream.height, stream.width = SIZE
+        for index in range(16):
+            frame = av.VideoFrame.from_ndarray(picture(index)[0])
+            frame.pts, frame.time_base = index, 1 / rate
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with VideoReader(source) as video:
+        assert video.facts.footage.rate == rate
+    times, _ = packets(cut(source, tmp_path / "out", "green"), "video")
+    assert [time for time, _ in times] == [index / rate for index in range(16)]
+
+
 def test_an_editing_program_is_told_of_the_alpha(tmp_path):
     path = cut(write_source(tmp_path / "s.mp4", 2, sound=None), tmp_path / "out", "prores")
     content = path.read_bytes()
@@ -274,6 +382,60 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     inside = np.s_[12:28, 14:30]
     for found, expected in zip(planes[0], stored, strict=False):
         assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 3
+
+
+def write_deep(path, pixel_format, values):
+    """Writes two equal frames of 10 or 16 bits, [H W] for grey or [H W 3], without loss."""
+    with av.open(str(path), "w") as target:
+        video = target.add_stream("ffv1", rate=25)
+        video.height, video.width, video.pix_fmt = *values.shape[:2], pixel_format
+        for index in range(2):
+            frame = av.VideoFrame.from_ndarray(values, format=pixel_format)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
+
+
+def whole_picture(source, out, originals=True):
+    """Returns the planes of the first frame of a ProRes that shows all of its source."""
+    with VideoReader(source, originals=originals) as video, ExitStack() as stack:
+        writer = stack.enter_context(MaskWriter(out, "prores", footage=video.facts.footage))
+        for frame in video:
+            shown = torch.ones(frame.size)
+            writer.write(Masks(shown.int(), torch.stack((1 - shown, shown)), (1,), frame.index), frame)
+    return [plane.astype(int) for plane in decoded(out / "cutout.mov", 10)[0][:3]]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "white"),
+    [("gbrp10le", 1023), ("gray10le", 1023), ("gbrp16le", 65535), ("gray16le", 65535), ("gray16le", 4095)],
+)
+def test_a_smooth_gradient_of_rgb_or_grey_keeps_10_bits(tmp_path, pixel_format, white, caplog):
+    ramp = np.tile(np.linspace(300, 400, 1024), (24, 1))
+    values = ramp if pixel_format.startswith("gray") else np.stack([ramp, ramp, ramp + 200], axis=-1)
+    values[:8], values[8:16] = 0, 1023
+    source = write_deep(tmp_path / "s.mkv", pixel_format, (values * (white / 1023)).round().astype(np.uint16))
+    planes = whole_picture(source, tmp_path / "out")
+    assert not caplog.messages
+    assert len(np.unique(planes[0][20])) >= 80
+    assert [np.unique(plane[at]).tolist() for plane in planes[:1] for at in (4, 12)] == [[64], [940]]
+    for plane, of_8_bits in zip(planes, whole_picture(source, tmp_path / "eight", originals=False), strict=True):
+        assert np.abs(plane - of_8_bits).max() <= 6  # rounded to 8 bits, twice
+        assert abs(plane.mean() - of_8_bits.mean()) < 1
+    assert ["8 bits" in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(("depth", "lost"), [(np.uint16, True), (np.uint8, False)])
+def test_a_folder_of_16_bits_is_said_to_be_written_with_8(tmp_path, depth, lost, caplog):
+    (tmp_path / "s").mkdir()
+    ramp = np.linspace(0, np.iinfo(depth).max, SIZE[0] * SIZE[1]).reshape(SIZE).astype(depth)
+    for number in range(3):
+        Image.fromarray(ramp).save(tmp_path / "s" / f"{number}.png")
+    path = cut(tmp_path / "s", tmp_path / "out", "prores")
+    assert [("cutout.mov" in message and "8 bits" in message) for message in caplog.messages] == [True] * lost
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 25
 
 
 def test_a_turned_video_is_upright(tmp_path):
@@ -454,10 +616,10 @@ def test_edges_out_of_range_are_refused(wrong):
 
 def test_an_encoder_that_is_missing_is_said_before_the_first_frame(tmp_path):
     class Unknown(VideoFile):
-        encoder, single_file = "nosuch", "x.mov"
+        encoder, options, single_file = "nosuch", {}, "x.mov"
 
     with refusal(OutputError, "nosuch", "x.mov"):
         Unknown.check()
     with refusal(OutputError, "nosuch", "x.mov"):
-        Unknown(tmp_path / "x.mov", {}, Writing(Unlisted(False)))
+        Unknown(tmp_path, Writing(Unlisted(False)))
     assert not list(tmp_path.iterdir())

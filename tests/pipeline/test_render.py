@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import av
 import cv2
@@ -209,10 +210,13 @@ def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
         for frame in read:
             cv2.imwrite(str(frames / f"{frame.name}.png"), frame.image.permute(1, 2, 0).numpy()[..., ::-1])
     write_masks(frames, out)
-    result = CliRunner().invoke(app, ["render", str(frames), str(out), "--as", "matte", "--fps", "24"])
-    assert result.exit_code == 0, result.output
-    with av.open(str(out / "matte.mp4")) as container:
-        assert container.streams.video[0].average_rate == 24
+    for given, rate in (("24", 24), ("24000/1001", Fraction(24000, 1001))):
+        result = CliRunner().invoke(
+            app, ["render", str(frames), str(out), "--as", "matte", "--fps", given, "--overwrite"]
+        )
+        assert result.exit_code == 0, result.output
+        with av.open(str(out / "matte.mp4")) as container:
+            assert container.streams.video[0].average_rate == rate
 
 
 def frames_called(folder, names):

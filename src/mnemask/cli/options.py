@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -208,6 +209,18 @@ def _video_option(kind: Any, *names: str, **more: Any) -> Any:
     return Annotated[kind, typer.Option(*names, rich_help_panel=_PANEL, **more)]
 
 
+def _frames_per_second(text: str) -> float:
+    """Returns the rate that the user gave, as a number or a fraction; raises BadParameter for anything else."""
+    above, slash, below = text.partition("/")
+    try:
+        rate = float(above) / (float(below) if slash else 1)
+    except (ValueError, ZeroDivisionError):
+        rate = math.nan
+    if not 0.01 <= rate <= 1000:
+        raise typer.BadParameter(f"{text!r} is not a rate from 0.01 to 1000, such as 25, 29.97 or 30000/1001.")
+    return rate
+
+
 # By the name of the command's parameter; `video_outputs` turns them into VideoOutputs. docs/editors.md describes them.
 VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
     "as_": (
@@ -243,7 +256,11 @@ VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "fps": (
         _video_option(
-            float | None, "--fps", min=0.01, max=1000, help="Frames per second of a folder of images. [default: 25]"
+            float | None,
+            "--fps",
+            metavar="RATE",
+            parser=_frames_per_second,
+            help="Frames per second of a folder of images, such as 24, 23.976 or 24000/1001. [default: 25]",
         ),
         None,
     ),

@@ -59,13 +59,14 @@ def diagnose_video(path: Path) -> list[Finding]:
     """Returns the facts in the header, and whether the whole file can be read."""
     try:
         with VideoReader(path, on_corrupt="skip") as reader:
-            header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
+            is_stack = path.suffix.lower() in IMAGE_SUFFIXES
+            header = _stack(path, reader) if is_stack else list(_header(path, reader.facts))
             return [*header, *Finding.of_facts(reader.facts), *_frames(reader)]
     except FrameError as error:
         return [Finding.from_error(error)]
 
 
-def _header(path: Path) -> Iterator[Finding]:
+def _header(path: Path, facts: SourceFacts) -> Iterator[Finding]:
     with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream), "VideoReader refuses anything else"
@@ -81,7 +82,7 @@ def _header(path: Path) -> Iterator[Finding]:
         frame = _first_frame(container, stream)
     if frame is not None and frame.rotation:
         yield Finding("ok", f"recorded rotated by {abs(frame.rotation)} degrees; frames and masks are upright")
-    if frame is not None and frame.interlaced_frame:
+    if facts.footage.is_interlaced:
         yield Finding(
             "warning", "interlaced: moving edges look like combs", "deinterlace it (ffmpeg -i IN -vf yadif OUT)"
         )

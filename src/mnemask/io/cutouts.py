@@ -4,9 +4,9 @@ Alpha is straight: colours are not multiplied by it. The object's own colours co
 nothing of its old background shows when it is placed over another; farther away there is black.
 """
 
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import ClassVar, cast
 
 import cv2
@@ -14,12 +14,13 @@ import numpy as np
 from av.video.frame import VideoFrame
 from jaxtyping import UInt8, UInt16
 
-from mnemask.io.atomic import Writing, target_file
 from mnemask.io.edges import Alpha
 from mnemask.io.footage import Colours, Plane, YCbCr, read_planes, view_of, write_planes
 from mnemask.io.image_formats import picture_of
 from mnemask.io.video_formats import H264, VideoFile
 from mnemask.types import Frame, Masks
+
+logger = logging.getLogger(__name__)
 
 # Probabilities up to which a pixel is fully transparent, and from which it is fully opaque: networks hardly ever output
 # exactly 0 or 1, and the difference would show as shimmer.
@@ -31,8 +32,10 @@ _MARGIN = 20
 class _Cutout(VideoFile):
     """A video made from the pictures in Y'CbCr as the source stores them, and the alpha of each pixel."""
 
+    bits: ClassVar[int] = 8
     colours: Colours
     aspect: Fraction
+    _said = False
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
@@ -40,10 +43,20 @@ class _Cutout(VideoFile):
         assert frame is not None, "picture_of has checked it"
         stored, self.colours, self.aspect = frame.ycbcr, self.footage.colours, frame.pixel_aspect
         if stored is None:
+            self._say_what_is_lost()
             stored = read_planes(self.colours.from_rgb(rgb, "yuv444p"))
             assert stored is not None, "Y'CbCr was asked for"
         alpha = np.clip((self._how.cutout.alpha(masks) - _NOTHING) / (_SOLID - _NOTHING), 0, 1)
         self._add(self._picture(stored, alpha), self.colours, masks, frame)
+
+    def _say_what_is_lost(self) -> None:
+        if self.bits > 8 and self.footage.is_deep and not self._said:
+            logger.warning(
+                "%s gets 8 bits of pictures that have more: read a video with its originals, and make a folder a video "
+                "first (ffmpeg -framerate 25 -i %%05d.tif -c:v ffv1 OUT.mkv)",
+                self._target.name,
+            )
+        self._said = True
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         raise NotImplementedError
@@ -58,13 +71,12 @@ class ProRes(_Cutout):
     """OUT/cutout.mov: ProRes 4444, 10 bits and straight alpha, for every editing program."""
 
     encoder: ClassVar[str] = "prores_ks"
+    options: ClassVar[dict[str, str]] = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
+    tag: ClassVar[str] = "ap4h"
+    bits: ClassVar[int] = 10
     single_file: ClassVar[str | None] = "cutout.mov"
     bytes_per_pixel: ClassVar[float] = 1 / 20
     growing_suffix: ClassVar[str] = "mkv"
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
-        super().__init__(target_file(out, "cutout.mov"), options, how, "ap4h")
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         planes = to_limited_range(stored) if self.colours.full_range else to_10_bits(stored)
@@ -79,14 +91,13 @@ class WebM(_Cutout):
     """OUT/cutout.webm: VP9 with straight alpha, for web pages and OBS; its pixels are square."""
 
     encoder: ClassVar[str] = "libvpx-vp9"
+    options: ClassVar[dict[str, str]] = {
+        **{"crf": "20", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "threads": "0"},
+        "auto-alt-ref": "0",  # libvpx supports no hidden reference frames together with an alpha channel
+    }
     single_file: ClassVar[str | None] = "cutout.webm"
     bytes_per_pixel: ClassVar[float] = 1 / 400
     growing_suffix: ClassVar[str] = "webm"
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        # libvpx supports no hidden reference frames together with an alpha channel.
-        options = {"crf": "20", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
-        super().__init__(target_file(out, "cutout.webm"), {**options, "threads": "0"}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         black, _, grey = self._levels(8)
@@ -105,11 +116,9 @@ class Matte(_Cutout):
     """OUT/matte.mp4: white where the objects are, black elsewhere, H.264."""
 
     encoder: ClassVar[str] = "libx264"
+    options: ClassVar[dict[str, str]] = {"crf": "12", **H264}
     single_file: ClassVar[str | None] = "matte.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 1000
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "matte.mp4"), {"crf": "12", **H264}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         black, white, grey = self._levels(8)
@@ -121,11 +130,9 @@ class GreenScreen(_Cutout):
     """OUT/green.mp4: the objects in front of a plain colour, H.264, for programs that do not read alpha."""
 
     encoder: ClassVar[str] = "libx264"
+    options: ClassVar[dict[str, str]] = {"crf": "16", **H264}
     single_file: ClassVar[str | None] = "green.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 400
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "green.mp4"), {"crf": "16", **H264}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         plain = np.full((2, 2, 3), self._how.cutout.background, np.uint8)

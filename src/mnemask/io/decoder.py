@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mnemask.errors import FrameError
+from mnemask.io.footage import average_rate
 from mnemask.io.pictures import LONG_GAP_SECONDS, Damaged
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def promised_frames(container: InputContainer, stream: VideoStream) -> tuple[int
     The count of an MP4 covers only its first fragment and includes frames that an edit list hides, so the duration of
     the video stream is a better guide.
     """
-    rate = stream.average_rate or stream.guessed_rate
+    rate = average_rate(stream)
     seconds = promised_seconds(container, stream)
     is_mov = "mov" in container.format.name
     if is_mov and stream.duration and stream.time_base:
@@ -91,7 +92,7 @@ class ReadSoFar:
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        rate = stream.average_rate or stream.guessed_rate
+        rate = average_rate(stream)
         self.num_frames = 0
         self.cut = False
         self._estimated = promised_seconds(container, stream)

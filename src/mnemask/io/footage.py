@@ -7,7 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace
@@ -16,8 +18,11 @@ from jaxtyping import UInt8, UInt16
 
 TICKS_PER_SECOND = 90_000  # MPEG's own clock; used if a video states no other
 _LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
+_MOST_FRAMES_PER_SECOND = 1000
+_NTSC_ROUNDING = Fraction(5, 10**6)  # 59.94 deviates from 60000/1001 by 2 millionths
 # Codes of H.273: unspecified, ITU-R BT.709, R'G'B'. And of FFmpeg: full range, all levels rather than 16 to 235.
 _UNSPECIFIED, _BT709, _RGB, _FULL = 2, 1, 0, 2
+_BT709_LUMA = np.array((0.2126, 0.7152, 0.0722))  # of red, green and blue
 _SD_LINES = 576
 _MATRICES = {
     1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
@@ -49,10 +54,10 @@ class Colours:
 
     @classmethod
     def of_stream(cls, stream: VideoStream) -> "Colours":
-        """Returns the colours that the stream states; for one that stores R'G'B', those to use for its Y'CbCr."""
+        """Returns the colours that the stream states; if it stores no Y'CbCr, those that `planes_of_rgb` gives it."""
         context = stream.codec_context
         matrix, levels = int(context.colorspace), int(context.color_range)
-        if matrix == _RGB or (context.format is not None and context.format.is_rgb):
+        if matrix == _RGB or (context.format is not None and not _is_ycbcr(context.format)):
             matrix, levels = _BT709, 1
         return cls(int(context.color_primaries), int(context.color_trc), matrix, levels, context.height)
 
@@ -102,6 +107,8 @@ class Footage:
         colours: the colours of its pictures.
         timecode: the timecode of its first frame, such as "01:00:00:00"; empty if it has none.
         begins: the time of the first frame, in seconds.
+        is_deep: whether its pictures have more than 8 bits.
+        is_interlaced: whether its frames are two fields, taken one after the other; False if that is unknown.
     """
 
     path: Path | None = None
@@ -111,19 +118,25 @@ class Footage:
     colours: Colours = BT709
     timecode: str = ""
     begins: float = 0.0
+    is_deep: bool = False
+    is_interlaced: bool = False
 
     @classmethod
-    def of_stream(cls, stream: VideoStream, path: Path | None, timecode: str = "") -> "Footage":
+    def of_stream(
+        cls, stream: VideoStream, path: Path | None, timecode: str = "", is_interlaced: bool = False
+    ) -> "Footage":
         """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
-        average, usual, unit = stream.average_rate, stream.guessed_rate, stream.time_base
-        even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= 1000
-        rate = Fraction(usual) if even and usual else None
+        average, usual, unit = average_rate(stream), stream.guessed_rate, stream.time_base
+        even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= _MOST_FRAMES_PER_SECOND
+        rate = standard_rate(usual) if even and usual else None
         ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
         if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
             ticks = unit.denominator
         timecode = stream.metadata.get("timecode", timecode)
         begins = float((stream.start_time or 0) * (unit or 0))
-        return cls(path, rate, ticks, 0.6 * float(unit or 0), Colours.of_stream(stream), timecode, begins)
+        rounding, colours, stored = 0.6 * float(unit or 0), Colours.of_stream(stream), stream.codec_context.format
+        is_deep = stored is not None and bits_of(stored) > 8
+        return cls(path, rate, ticks, rounding, colours, timecode, begins, is_deep, is_interlaced)
 
     def ticks(self, seconds: float) -> int:
         """Returns a time in ticks, at a constant frame rate that of the nearest frame if it is within the rounding."""
@@ -161,6 +174,19 @@ def _timecode_after(timecode: str, frames: int, rate: int) -> str:
     return f"{clock}{found[4]}{number:02d}"
 
 
+def average_rate(stream: VideoStream) -> Fraction | None:
+    """Returns the stream's frames per second, on average; None if it is unknown."""
+    average, usual = stream.average_rate, stream.guessed_rate
+    # PyAV states the clock of raw DV as its average rate: 60000.
+    return average if average and (average <= _MOST_FRAMES_PER_SECOND or not usual) else usual
+
+
+def standard_rate(rate: Fraction) -> Fraction:
+    """Returns the rate of NTSC, N * 1000 / 1001 frames per second, that is meant by a rounded one; else the rate."""
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if abs(ntsc - rate) <= _NTSC_ROUNDING * rate else rate
+
+
 def ticks_for(rate: Fraction) -> int:
     """Returns the ticks per second at which a frame of this rate lasts a whole number of ticks."""
     if (TICKS_PER_SECOND / rate).denominator == 1:
@@ -174,15 +200,44 @@ def ticks_for(rate: Fraction) -> int:
 def read_planes(frame: VideoFrame) -> YCbCr | None:
     """Returns the picture as stored, at full chroma resolution; None if it is not stored as Y'CbCr."""
     stored = frame.format
-    if stored.is_rgb or len(stored.components) < 3 or stored.has_palette:
+    if not _is_ycbcr(stored):
         return None
-    bits = max(component.bits for component in stored.components)
+    bits = bits_of(stored)
     levels = _FULL if stored.name.startswith("yuvj") else int(frame.color_range) or 1
     name = "yuv444p" if bits <= 8 else "yuv444p10le"
     # Both ranges are given, since otherwise the levels would be scaled.
     converted = frame.reformat(format=name, src_color_range=levels, dst_color_range=levels)
     kind = np.uint8 if bits <= 8 else np.uint16
     return np.stack([view_of(plane, kind)[:, : frame.width] for plane in converted.planes])
+
+
+def planes_of_rgb(
+    rgb: UInt16[np.ndarray, "H W 3"], black: int = 0, white: int = 2**16 - 1
+) -> UInt16[np.ndarray, "3 H W"]:
+    """Returns a picture as 10-bit Y'CbCr of BT.709 in limited range; swscale would turn white into 943 and not 940.
+
+    Args:
+        rgb: 16-bit values.
+        black: the value that is black, as any below.
+        white: the value that is white, as any above.
+    """
+    red, _, blue = np.eye(3)
+    luma = _BT709_LUMA
+    rows = [876 * luma, 448 * (blue - luma) / (1 - luma @ blue), 448 * (red - luma) / (1 - luma @ red)]
+    gains = np.stack(rows) / (white - black)
+    offsets = np.array((64, 512, 512)) - black * gains.sum(1)
+    planes = cv2.transform(np.clip(rgb, black, white), np.column_stack((gains, offsets)))
+    return np.ascontiguousarray(np.moveaxis(planes, -1, 0))
+
+
+def bits_of(stored: VideoFormat) -> int:
+    """Returns the bits of each value of a pixel format."""
+    return max(component.bits for component in stored.components)
+
+
+def _is_ycbcr(stored: VideoFormat) -> bool:
+    """Returns whether pictures are stored as Y'CbCr, rather than as R'G'B', grey or indices into a palette."""
+    return not (stored.is_rgb or len(stored.components) < 3 or stored.has_palette)
 
 
 def write_planes(planes: Sequence[Plane], pixel_format: str, colours: Colours) -> VideoFrame:

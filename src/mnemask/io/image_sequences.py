@@ -16,6 +16,7 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from mnemask.errors import FrameError
+from mnemask.io.footage import Footage
 from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
@@ -81,7 +82,10 @@ class ImageSequence:
         notes = (*files.notes, *_turned(sample(files.paths)))
         suffixes = {path.suffix for path in files.paths}
         suffix = suffixes.pop() if len(suffixes) == 1 else ""
-        self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False)
+        footage = Footage(is_deep=self._levels is not None)
+        self.facts = SourceFacts(
+            notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False, footage=footage
+        )
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, including unreadable ones; each is decoded on demand."""
@@ -211,7 +215,11 @@ class ImageStack:
             raise self._broken(0, error) from error
         self.num_frames = len(self._pages)
         self.facts = SourceFacts(
-            notes, self._levels, num_frames=self.num_frames, timed=self.frames_per_second is not None
+            notes,
+            self._levels,
+            num_frames=self.num_frames,
+            timed=self.frames_per_second is not None,
+            footage=Footage(is_deep=self._levels is not None),
         )
 
     def pictures(self, start: int) -> Pictures:

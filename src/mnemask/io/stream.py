@@ -19,7 +19,7 @@ from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding, is_recording, open_container, promised_frames, promised_seconds
-from mnemask.io.footage import Colours, Footage, read_planes
+from mnemask.io.footage import Colours, Footage, YCbCr, average_rate, bits_of, planes_of_rgb, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
+_UNKNOWN_ORDER, _PROGRESSIVE = 0, 1  # FFmpeg's codes of the order of fields; larger ones are interlaced
 
 # Formats that cameras of 10, 12 and 14 bits use for storage, without stating how many bits are used.
 _DEEP = tuple(
@@ -93,7 +94,7 @@ class EncodedVideo:
         self._file: ReadableFile | None = None
         self._container: InputContainer | None = self._open()
         stream = self._stream(self._container)
-        rate = stream.average_rate or stream.guessed_rate
+        rate = average_rate(stream)
         promised = promised_seconds(self._container, stream)
         self.frames_per_second = float(rate) if rate else None
         self.num_frames, self.counted = promised_frames(self._container, stream)
@@ -110,7 +111,10 @@ class EncodedVideo:
             num_frames=self.num_frames if self.counted else None,
             duration=promised,
             footage=Footage.of_stream(
-                stream, _file_of(source) if is_file else None, self._container.metadata.get("timecode", "")
+                stream,
+                _file_of(source) if is_file else None,
+                self._container.metadata.get("timecode", ""),
+                self._is_interlaced(stream, may_look),
             ),
         )
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
@@ -158,7 +162,7 @@ class EncodedVideo:
             eight = self.facts.levels.to_8_bits(_deep_values(frame))
             rgb = np.repeat(eight[:, :, None], 3, axis=2) if eight.ndim == 2 else eight
         rgb = apply_rotation(rgb, matrix)
-        stored = read_planes(frame) if self.originals else None
+        stored = self._stored(frame) if self.originals else None
         if stored is not None:
             stored = np.moveaxis(apply_rotation(np.moveaxis(stored, 0, -1), matrix), -1, 0)
         return Picture(
@@ -169,6 +173,16 @@ class EncodedVideo:
             1 / aspect if swaps_sides(matrix) else aspect,
             stored,
         )
+
+    def _stored(self, frame: VideoFrame) -> YCbCr | None:
+        """Returns the picture in Y'CbCr with all its bits, up to 10; None if `Picture.image` has all of them."""
+        stored = read_planes(frame)
+        if stored is not None or not 8 < bits_of(frame.format) <= 16:
+            return stored
+        values = _deep_values(frame)
+        levels = self.facts.levels or Levels()
+        rgb = np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+        return planes_of_rgb(rgb, levels.black, levels.white)
 
     def _look_for_levels(self) -> Levels | None:
         """Returns the levels if 16 bits hold fewer, from frames all over the file; None if the full range is used."""
@@ -182,6 +196,15 @@ class EncodedVideo:
                     samples.append(np.array(extremes(values), np.uint16))
         levels = Levels.of(samples)
         return None if levels == Levels() else levels
+
+    def _is_interlaced(self, stream: VideoStream, may_look: bool) -> bool:
+        """Returns whether the stream says so, or its first frame if it does not and the file may be opened again."""
+        order = stream.codec_context.field_order
+        if order != _UNKNOWN_ORDER or not may_look:
+            return order > _PROGRESSIVE
+        with self._closing(self._open()) as container, suppress(FFmpegError):
+            return any(frame.interlaced_frame for frame in islice(container.decode(self._stream(container)), 1))
+        return False
 
     def close(self) -> None:
         """Closes the file or connection, unless pictures are being read: that closes it at the end."""

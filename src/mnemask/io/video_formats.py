@@ -1,5 +1,7 @@
 """Masks as video: FFV1, which keeps every label bit for bit, and an overlay to look at."""
 
+import logging
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +13,7 @@ from av.video.frame import VideoFrame
 
 from mnemask.errors import FrameError, ObjectIdError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, unfinished
-from mnemask.io.footage import Colours, Footage, ticks_for
+from mnemask.io.footage import Colours, Footage, standard_rate, ticks_for
 from mnemask.io.image_formats import picture_of
 from mnemask.io.label_files import FRAMES_TAG
 from mnemask.io.resumable_video import STRETCH, Codec, StreamParameters, StretchedVideo
@@ -19,18 +21,24 @@ from mnemask.io.sound import Excerpt
 from mnemask.io.visualize import draw_overlay
 from mnemask.types import Frame, Masks
 
+logger = logging.getLogger(__name__)
+
 
 class VideoFile:
     """A video that gets its name only when complete, and begins when the first frame determines its size.
 
     Attributes:
         encoder: FFmpeg's name of the encoder.
+        options: options of the encoder.
+        tag: codec tag in an mp4 or mov file, if FFmpeg would choose another one.
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
         growing_suffix: suffix of the file until it is complete.
     """
 
     stretch = STRETCH
     encoder: ClassVar[str]
+    options: ClassVar[dict[str, str]]
+    tag: ClassVar[str] = ""
     single_file: ClassVar[str | None]
     per_object: ClassVar[bool] = False
     with_sound: ClassVar[bool] = True
@@ -47,13 +55,21 @@ class VideoFile:
                 "install PyAV's own wheels (pip install av), or write another format",
             ) from error
 
-    def __init__(self, target: Path, options: dict[str, str], how: Writing, tag: str = "") -> None:
+    def __init__(self, out: Path, how: Writing) -> None:
         self.check()
+        target = target_file(out, str(self.single_file))
         self._target, self._how, self.footage = target, how, how.footage
-        rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
-        if self.footage == Footage():
-            self.footage = Footage(ticks_per_second=ticks_for(rate))
-        self._codec = Codec(self.encoder, options, rate, self.growing_suffix, tag)
+        if self.with_sound and self.footage.is_interlaced:
+            logger.warning(
+                "%s is marked progressive, but its source%s is interlaced: deinterlace that first "
+                "(ffmpeg -i IN -vf yadif OUT)",
+                target.name,
+                f" {self.footage.path.name}" if self.footage.path else "",
+            )
+        rate = self.footage.rate or standard_rate(Fraction(how.frames_per_second)).limit_denominator(1001)
+        if replace(self.footage, is_deep=False) == Footage():
+            self.footage = replace(self.footage, ticks_per_second=ticks_for(rate))
+        self._codec = Codec(self.encoder, self.options, rate, self.growing_suffix, self.tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
@@ -157,12 +173,13 @@ class Ffv1Masks(VideoFile):
     """
 
     encoder: ClassVar[str] = "ffv1"
+    options: ClassVar[dict[str, str]] = {"level": "3", "slicecrc": "1"}
     single_file: ClassVar[str | None] = "masks.mkv"
     bytes_per_pixel: ClassVar[float] = 1 / 800
     with_sound: ClassVar[bool] = False
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "masks.mkv"), {"level": "3", "slicecrc": "1"}, how)
+        super().__init__(out, how)
         resumed = how.resume_state or {}
         self._indices: list[list[int]] = [list(each) for each in resumed.get("indices", ())]  # first and last of a run
 
@@ -209,11 +226,9 @@ class OverlayVideo(VideoFile):
     """
 
     encoder: ClassVar[str] = "libx264"
+    options: ClassVar[dict[str, str]] = {"crf": "20", **H264}
     single_file: ClassVar[str | None] = "overlay.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 100
-
-    def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "overlay.mp4"), {"crf": "20", **H264}, how)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""
