@@ -363,7 +363,7 @@ class Tracker:
         self.written_area = state.written_area
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
-        self.memory.restore(state.tokens, **{name: state.counts.get(name, 0) for name in self.memory.counts()})
+        self.memory.restore(state.tokens, state.counts)
         self.memory.frozen = state.frozen
 
     def fork(self) -> "Tracker":

@@ -1,7 +1,7 @@
 """The memory bank of one video: it owns the tokens, writes, reads and evicts them, and keeps count."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,8 @@ from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, re
 from mnemask.memory.trace import WriteRecord
 
 log = logging.getLogger(__name__)
+
+COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")  # in the order in which they are saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,17 +295,12 @@ class MemoryBank:
 
     def counts(self) -> dict[str, int]:
         """Returns the counters that are saved with the tokens."""
-        return {
-            "writes": self.writes,
-            "reads": self.reads,
-            "evictions": self.evictions,
-            "tokens_per_frame": self.tokens_per_frame,
-        }
+        return {name: getattr(self, name) for name in COUNTS}
 
-    def restore(self, tokens: Tokens | None, *, writes: int, reads: int, evictions: int, tokens_per_frame: int) -> None:
-        """Takes over saved tokens and their counters."""
-        self.writes, self.reads, self.evictions = writes, reads, evictions
-        self.tokens_per_frame = tokens_per_frame
+    def restore(self, tokens: Tokens | None, counts: Mapping[str, int]) -> None:
+        """Takes over saved tokens and their counters, of which missing ones are 0."""
+        for name in COUNTS:
+            setattr(self, name, counts.get(name, 0))
         if tokens is not None:
             self.tokens, self._energy = tokens, key_energy(tokens.key)
 
