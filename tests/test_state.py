@@ -1,5 +1,7 @@
 """A tracker that is forked, frozen, or starts with what another one remembers."""
 
+import copy
+
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -50,6 +52,20 @@ def test_what_is_done_to_a_fork_is_not_seen_by_the_other(half_way):
     fork.memory.frozen = True
     assert tracker.object_ids == (7, 3)
     assert same(tokens(tracker), before)
+    assert torch.equal(follow(tracker, rest), follow(untouched, rest))
+
+
+def test_a_shallow_copy_is_a_fork_so_that_the_original_does_not_change_with_it(half_way):
+    tracker, rest = half_way
+    untouched, twin = tracker.fork(), copy.copy(tracker)
+    batch = mm.TrackerBatch([tracker])
+    twins = copy.copy(batch)
+    twin.step(rest[0])
+    twins.step([rest[0]])
+    for each in (twin, *twins.trackers):
+        each.remove(7)
+    twins.add(twin)
+    assert (tracker.object_ids, batch.trackers) == ((7, 3), (tracker,))
     assert torch.equal(follow(tracker, rest), follow(untouched, rest))
 
 

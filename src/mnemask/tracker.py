@@ -374,6 +374,10 @@ class Tracker:
         """
         return Tracker.from_state(self.state(), self.model)
 
+    def __copy__(self) -> "Tracker":
+        """Returns a fork: a copy that shared the memory would change this tracker."""
+        return self.fork()
+
     def warm_start(self, other: "Tracker") -> None:
         """Takes over the memory of another tracker, which has tracked the same objects in an earlier video.
 
