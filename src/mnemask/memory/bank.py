@@ -176,12 +176,9 @@ class MemoryBank:
         try:
             kept = self._update(memory, new, capacity, frame)
         except BudgetError:
-            # The pins of objects that were corrected in different frames may exceed the budget.
-            given_up = memory.without_corrections(range(memory.num_objects))
-            if self.config.keep_corrections or torch.equal(given_up.pins, memory.pins):
+            if self.config.keep_corrections:
                 raise
-            log.info("corrections before frame %d do not fit the budget and may be evicted; give a larger one", frame)
-            kept = self._update(given_up, new, capacity, frame)
+            kept = self._update_without_corrections(memory, new, capacity, frame)
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)
@@ -197,6 +194,19 @@ class MemoryBank:
         if self._policy_is_custom:
             return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
         return self.policy.update(memory, new, capacity)
+
+    def _update_without_corrections(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
+        """Returns what is kept if earlier corrections are not pinned, or else none; first annotations stay pinned."""
+        first = memory.without_corrections(range(memory.num_objects))
+        given_first = replace(new, pins=new.pins & ~memory.pins.any(1, keepdim=True))
+        try:
+            kept, given_up = self._update(first, new, capacity, frame), "before"
+        except BudgetError:
+            kept, given_up = self._update(first, given_first, capacity, frame), "up to"
+        log.info(
+            "corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame
+        )
+        return kept
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
         """Returns the arguments of `Budget.limit` for tokens of this shape."""
