@@ -44,7 +44,7 @@ def random_bank(num_frames: int, num_objects: int, value_channels: int) -> Memor
 def reading_near(bank: MemoryBank) -> MemoryBank:
     """Returns a bank of the same tokens that is read with the KMN kernel."""
     near = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=TOP_K, kmn_sigma=0.2))
-    near.restore(bank.tokens, **bank.counts())
+    near.restore(bank.tokens, bank.counts())
     near.grid = CellGrid((480, 854), 480)
     return near
 

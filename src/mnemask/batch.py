@@ -40,6 +40,10 @@ class TrackerBatch:
         for tracker in trackers:
             self.add(tracker)
 
+    def __copy__(self) -> "TrackerBatch":
+        """Returns a batch of forks: a copy that shared the trackers would change them."""
+        return TrackerBatch(tracker.fork() for tracker in self._trackers)
+
     @property
     def trackers(self) -> tuple[Tracker, ...]:
         """The trackers, in the order in which `step` takes their frames."""

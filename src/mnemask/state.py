@@ -14,14 +14,13 @@ from torch import Tensor
 
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError, InputError, MnemaskError, printable
+from mnemask.memory.bank import COUNTS
 from mnemask.memory.policies import Policy
 from mnemask.memory.read import stride8_bytes
 from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
 from mnemask.memory.tokens import CellGrid, Tokens
 from mnemask.model.stcn import STCN
 from mnemask.types import check_object_id
-
-COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,7 +363,7 @@ class Tracker:
         self.written_area = state.written_area
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
-        self.memory.restore(state.tokens, **{name: state.counts.get(name, 0) for name in self.memory.counts()})
+        self.memory.restore(state.tokens, state.counts)
         self.memory.frozen = state.frozen
 
     def fork(self) -> "Tracker":
@@ -374,11 +374,16 @@ class Tracker:
         """
         return Tracker.from_state(self.state(), self.model)
 
+    def __copy__(self) -> "Tracker":
+        """Returns a fork: a copy that shared the memory would change this tracker."""
+        return self.fork()
+
     def warm_start(self, other: "Tracker") -> None:
         """Takes over the memory of another tracker, which has tracked the same objects in an earlier video.
 
         Its objects are tracked from the first frame on, without a prompt; frames may have a different size. This
-        tracker keeps its settings, pinned tokens stay pinned, and the memory is frozen if the other one is.
+        tracker keeps its settings, pinned tokens stay pinned, and the memory is frozen if the other one is. If it exceeds
+        this tracker's budget, the first step evicts the rest, or raises BudgetError if the pinned tokens do not fit.
 
         Args:
             other: a tracker with the same model, such as `Tracker.load("street.bank", model)`; it does not change.

@@ -124,7 +124,7 @@ def test_building_says_what_is_built_and_where_it_is_kept(tiny_model, tmp_path, 
     assert "'key' of the network for 96×64 pixels," in said
     assert "'value' of the network for 96×64 pixels and 2 object(s)," in said
     assert "'decode' of the network for 96×64 pixels and 2 object(s)," in said
-    assert str(tmp_path) in said
+    assert said.count(f"kept in {tmp_path / 'built'}") == 3
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path):
@@ -137,11 +137,14 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_to_is_said_and_gone_without(tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_to_is_said_and_gone_without(tiny_model, tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    folder = build_cached(tmp_path / "file" / "part", lambda folder: (folder / "built").touch())
+    with caplog.at_level(logging.INFO):
+        folder = build_cached(tmp_path / "file" / "part", lambda folder: (folder / "built").touch())
+        masks_of(Plain(tiny_model, tmp_path / "file" / "engine"))
     assert [path.name for path in folder.iterdir()] == ["built"]
     assert "MNEMASK_CACHE" in caplog.text
+    assert "kept in" not in caplog.text
 
 
 def test_other_weights_have_another_place_in_the_cache(tiny_model):

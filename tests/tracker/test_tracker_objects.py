@@ -4,7 +4,7 @@ import pytest
 import torch
 from refusals import refusal
 from thorough import thorough_but
-from tracking import CELLS, equal
+from tracking import CELLS, assert_same_state, equal
 
 from mnemask import Budget, Tracker
 from mnemask.errors import BudgetError
@@ -115,6 +115,32 @@ def test_corrections_of_objects_in_turn_do_not_use_the_budget_up(make, clip, cap
             assert torch.equal(answer.labels == 1 + t % 3, wide.roll(t, 0))
     assert "do not fit the budget" in caplog.text
     assert tracker.memory.stats().tokens <= 2 * CELLS
+
+
+def test_a_correction_beside_first_masks_that_fill_the_budget_is_not_pinned(make, clip, caplog):
+    frames, masks = clip
+    above = torch.zeros_like(masks[0, 0])
+    above[:24] = True
+    tracker = make("lfu-pinned", budget=Budget(frames=2))
+    tracker.step(frames[0], {1: masks[0, 0]})
+    tracker.step(frames[1], {2: above})
+    first = tracker.memory.tokens.pins.sum(1).tolist()
+    with caplog.at_level("INFO", "mnemask"):
+        for t, object_id in ((2, 1), (3, 2), (4, 1)):
+            answer = tracker.step(frames[t], {object_id: ~above})
+            assert torch.equal(answer.labels == object_id, ~above)
+            assert tracker.memory.tokens.pins.sum(1).tolist() == first
+            assert bool((tracker.memory.tokens.frame == t).any())
+    assert caplog.text.count("up to frame") == 3
+    kept = make("lfu-pinned", budget=Budget(frames=2), keep_corrections=True)
+    kept.step(frames[0], {1: masks[0, 0]})
+    kept.step(frames[1], {2: above})
+    before = kept.fork()
+    with refusal(BudgetError, "budget"):
+        kept.step(frames[2], {1: ~above})
+    assert_same_state(kept, before)
+    with refusal(BudgetError, "budget"):
+        tracker.step(frames[5], {3: ~above})  # a new object, whose first mask has to stay
 
 
 def test_corrections_that_are_all_kept_need_a_budget_for_them(make, clip):

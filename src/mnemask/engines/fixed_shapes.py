@@ -91,6 +91,7 @@ def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
         build(partial)
         if not target.is_dir():
             partial.rename(target)
+            logger.info("… and kept in %s for later runs", target.parent)
     except OSError as error:
         if not target.is_dir():  # otherwise, another process has built the same in the meantime
             return _for_this_process(target, build, error)
@@ -195,7 +196,7 @@ class FixedShapes(SharedWeights):
         begin = time.perf_counter()
         with quiet_compilers(), torch.no_grad():
             self.build(part, self._parts[part], inputs, folder)
-        logger.info("… built in %.0f s, and kept in %s", time.perf_counter() - begin, self.folder)
+        logger.info("… built in %.0f s", time.perf_counter() - begin)
 
 
 PACKAGE = "part.pt2"
