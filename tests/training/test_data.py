@@ -1,5 +1,6 @@
 """Training sets by name, and one's own frames."""
 
+import pickle
 import signal
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ from drawn_data import draw_photographs, draw_video
 from PIL import Image
 from refusals import refusal
 
+import mnemask.errors
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.errors import InputError
-from mnemask.training.data import Batches, _begin_worker, open_own_videos, open_sources, parse_data
+from mnemask.errors import FrameError, InputError, MnemaskError
+from mnemask.training.data import Batches, _begin_worker, load, open_own_videos, open_sources, parse_data
 from mnemask.training.recipes import RECIPES, finetune, main, static
 
 
@@ -153,6 +155,29 @@ def test_void_in_own_masks_is_no_object_and_not_background(tmp_path):
     drawn = [clips.draw(np.random.default_rng(seed), ClipShape(64)) for seed in range(10)]
     assert {clip.num_objects for clip in drawn} == {1}
     assert {0, 1, 255} == set(np.unique([clip.labels for clip in drawn]))
+
+
+def test_a_damaged_frame_is_reported_the_same_whichever_process_draws_it(tmp_path):
+    draw_own_video(tmp_path, [255])
+    for frame in (tmp_path / "frames").iterdir():
+        frame.write_bytes(frame.read_bytes()[:300])
+    batches = Batches(open_own_videos(tmp_path, 10), replace(finetune(4), batch=1))
+    reported = []
+    for workers in (0, 1):
+        with refusal(FrameError, r"frames.\d{3}\.jpg") as caught:
+            next(load(batches, 0, workers, pin=False))
+        reported.append(str(caught.value))
+    assert reported[0] == reported[1]
+    assert "Traceback" not in reported[1]
+
+
+def test_every_error_comes_whole_from_another_process():
+    kinds = [kind for kind in vars(mnemask.errors).values() if isinstance(kind, type)]
+    for kind in kinds:
+        copy = pickle.loads(pickle.dumps(kind("the folder is full", "make room")))
+        assert type(copy) is kind
+        assert isinstance(copy, MnemaskError)
+        assert (copy.problem, copy.remedy) == ("the folder is full", "make room")
 
 
 def test_the_stages_are_those_of_the_thesis():
