@@ -9,12 +9,11 @@ from typing import Any, overload
 import numpy as np
 
 from mnemask.choices import DATASETS
-from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_mixed, refuse_soft_edges
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError, listed
 from mnemask.io.atomic import safe_name
-from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 from mnemask.plugins import NAME
 
@@ -239,7 +238,7 @@ class Benchmark:
                 "add masks, or name the other videos (--sequence)",
             )
         if self.dataset not in PUBLISHED:
-            _check_masks(video)
+            check_masks(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         late = self.dataset == "youtube-vos" and not self.secret
@@ -297,21 +296,6 @@ def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers:
                 *(object_id, video.name, thing.stems[0], stem),
             )
     return found
-
-
-def _check_masks(video: AnnotatedVideo) -> None:
-    """Raises InputError if a mask differs in size from the first frame, or has soft edges."""
-    height, width = read_image(video.frames[0]).shape[-2:]
-    for index, path in video.masks.items():
-        labels = video.read_labels(index)
-        if not video.single_object and may_be_soft(labels):
-            refuse_soft_edges(path)
-        rows, columns = labels.shape
-        if (rows, columns) != (height, width):
-            raise InputError(
-                f"mask {path} is {columns}x{rows}, but the frames of {video.name} are {width}x{height}",
-                "export it at their size, or resize it with nearest neighbour",
-            )
 
 
 def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = None) -> AnnotatedVideo:

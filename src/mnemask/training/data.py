@@ -126,7 +126,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
     """Returns clips of your own videos: half of them successive frames, half one frame warped.
 
     From videos with fewer than three masks, only clips of the second kind are drawn. All masks are read here, so that
-    clips begin only with frames that show an object.
+    clips begin only with frames that show an object, and a mask that does not fit is found before training.
 
     Args:
         root: the folder.
@@ -134,7 +134,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
             successive frames that have masks are used.
 
     Raises:
-        MaskError: a file is not a mask.
+        FrameError, MaskError: a mask cannot be used, or does not fit its frame, see `checked_masks`.
         InputError: there are no such videos, or none shows a large enough object.
     """
     videos = with_objects(open_video_folders(root))
