@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from mnemask.datasets.annotated import AnnotatedVideo, refuse_mixed
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
 from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
@@ -200,6 +200,7 @@ class Validation:
 
     Raises:
         InputError: there are no such videos, or they cannot be scored.
+        FrameError, MaskError: a mask cannot be used, or does not fit its frame, see `check_masks`.
     """
 
     def __init__(self, root: Path, num_frames: int | None = None) -> None:
@@ -216,6 +217,7 @@ class Validation:
                     f"{video.name} cannot be scored: it has masks of {len(video.masks)} frames",
                     "give 3 or more, since the first and the last are not scored, or leave the video out (--validate)",
                 )
+            check_masks(video)
             only_first_masks(video)
 
     def __call__(self, model: STCN) -> dict[str, float]:

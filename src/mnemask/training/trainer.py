@@ -125,6 +125,15 @@ class Training(TrainingRun[StepReport]):
         self._loaded = load(self.batches, self.step, self.options.workers, pin)
         with Board(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
             super().run(on_step)
+
+    def save(self) -> None:
+        """Saves the current state of the run and, at its end, the averaged weights as `model.safetensors`.
+
+        Raises:
+            InputError: the weights are no longer finite; the previous files are kept.
+            OutputError: a file cannot be written.
+        """
+        super().save()
         if self.finished and self.fabric.is_global_zero:
             note = f"recipe {self.recipe.name}, {self.step} steps of {self.recipe.batch} clips"
             save_model(self.averaged_model(), self.out / "model.safetensors", dtype=torch.float32, note=note)
