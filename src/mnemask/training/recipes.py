@@ -1,8 +1,10 @@
 """All hyper-parameters of all runs: a recipe is a function of the number of steps, its docstring states the result.
 
 `static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is the origin of the weights in the package,
-`real_video` continues from them, `finetune` adapts weights to your own video. Everything counted in steps scales with
-the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
+`real_video` continues from them, `finetune` adapts weights to your own video. What is counted in steps scales with
+the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate. Its warm-up becomes
+shorter in short runs but not longer in long ones. Fixed are the warm-up of `real_video`, which is open-ended, and the
+decay of the weights' average.
 """
 
 from bisect import bisect_right
@@ -216,7 +218,7 @@ def compact(steps: int = 5_000) -> Recipe:
         optimizer="adamw",
         learning_rate=2e-4,
         weight_decay=1e-4,
-        schedule=Cosine(),
+        schedule=Cosine(warm_up=_warm_up(60, steps / 5_000)),
         key_encoder_rate=0.35,
         value_encoder_rate=0.7,
         frozen=("key_encoder.conv1", "key_encoder.layer1"),
@@ -225,6 +227,11 @@ def compact(steps: int = 5_000) -> Recipe:
         dice=0.5,
         ema=0.998,
     )
+
+
+def _warm_up(most: int, length: float) -> int:
+    """The steps of a warm-up in a run of `length` times the usual length, so that a short one reaches its full rate."""
+    return min(most, max(1, round(most * length)))
 
 
 def real_video(steps: int = 1_000_000) -> Recipe:
@@ -350,7 +357,7 @@ def finetune(steps: int = 400) -> Recipe:
         optimizer="adamw",
         learning_rate=3e-5,
         weight_decay=1e-4,
-        schedule=Cosine(warm_up=20),
+        schedule=Cosine(warm_up=_warm_up(20, steps / 400)),
         frozen=("key_encoder",),
         clip_norm=2.0,
         bootstrap=Bootstrap(0, 1, hardest=0.3),
