@@ -179,7 +179,8 @@ def results_of(runs: Sequence[Path], name: str) -> list[Results]:
     folders = folders_of(runs, name)
     if not folders or (missing := [folder for folder in folders if not _results_in(folder)]):
         where = missing[0] if folders else name
-        there = sorted({path.name for run in runs for path in run.glob("results/*/")})
+        beside = sorted(missing[0].parent.glob("*/")) if folders else []
+        there = [path.name for path in beside if _results_in(path)]
         raise InputError(
             f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
         )
