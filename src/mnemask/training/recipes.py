@@ -284,18 +284,40 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = (
-    "real",
-    "zoom",
-    "pasted",
-    "turning",
-    "limbs",
-    "screens",
-    "new-looks",
-    "memory",
-    "kmn-sigma",
-    "length",
-)
+def _with_mixture(**changes: Any) -> Callable[[Recipe], Recipe]:
+    """Returns a function that changes a recipe's mixture."""
+
+    def changed(recipe: Recipe) -> Recipe:
+        return replace(recipe, mixture=recipe.mixture and replace(recipe.mixture, **changes))
+
+    return changed
+
+
+def _with_full_memory(recipe: Recipe) -> Recipe:
+    return replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0))
+
+
+def _without_kernel(recipe: Recipe) -> Recipe:
+    return replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0))
+
+
+def _with_short_clips(recipe: Recipe) -> Recipe:
+    return replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases))
+
+
+INGREDIENTS: dict[str, Callable[[Recipe], Recipe]] = {
+    "real": _with_mixture(real=0.0),
+    "zoom": _with_mixture(zoom=1.0),
+    "pasted": _with_mixture(pasted=0.0),
+    "turning": _with_mixture(turned=0.0),
+    "limbs": _with_mixture(limbs=0.0),
+    "screens": _with_mixture(screens=0.0),
+    "new-looks": _with_mixture(new_looks=0.0),
+    "memory": _with_full_memory,
+    "kmn-sigma": _without_kernel,
+    "length": _with_short_clips,
+}
+"""How each ingredient of the `real_video` recipe is switched off, by its name."""
 
 
 def customized(
@@ -330,19 +352,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
             f"recipe {recipe.name} has no ingredient {ingredient!r} to leave out",
             f"use real-video, which has {', '.join(INGREDIENTS)}",
         )
-    changes: dict[str, Recipe] = {
-        "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),
-        "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
-        "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
-        "turning": replace(recipe, mixture=replace(recipe.mixture, turned=0.0)),
-        "limbs": replace(recipe, mixture=replace(recipe.mixture, limbs=0.0)),
-        "screens": replace(recipe, mixture=replace(recipe.mixture, screens=0.0)),
-        "new-looks": replace(recipe, mixture=replace(recipe.mixture, new_looks=0.0)),
-        "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
-        "kmn-sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
-        "length": replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases)),
-    }
-    return changes[ingredient]
+    return INGREDIENTS[ingredient](recipe)
 
 
 def finetune(steps: int = 400) -> Recipe:
