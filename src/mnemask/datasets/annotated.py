@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from mnemask.datasets.shrunk_masks import put_back
+from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.images import FORMATS_AND_GIF, read_image
@@ -107,7 +107,7 @@ class AnnotatedVideo:
                 f"use one of the {len(self.masks)} of {len(self.frames)} frames that have one; the first is "
                 f"{self.first_annotated}",
             )
-        labels = put_back(read_labels(self.masks[index]), self.shrunk)
+        labels = realign(read_labels(self.masks[index]), self.shrunk)
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
