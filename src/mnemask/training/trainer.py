@@ -123,7 +123,7 @@ class Training(TrainingRun[StepReport]):
         """Trains to the end, until `stop` is called, or until `options.minutes` are over; saves in each case."""
         pin = self.fabric.device.type == "cuda"
         self._loaded = load(self.batches, self.step, self.options.workers, pin)
-        with Board(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
+        with TensorBoard(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
             super().run(on_step)
 
     def save(self) -> None:
@@ -210,7 +210,7 @@ class Training(TrainingRun[StepReport]):
         return loss
 
 
-class Board:
+class TensorBoard:
     """Writes curves and pictures for `tensorboard --logdir`; does nothing on processes other than the first.
 
     Args:
@@ -231,7 +231,7 @@ class Board:
                 raise missing_extra("training writes TensorBoard files", "train") from error
             self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "TensorBoard":
         return self
 
     def __exit__(self, *_: object) -> None:
