@@ -23,7 +23,7 @@ PUBLISHED = ("davis2016", "davis2017", "youtube-vos", "long-video")
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 
-def to_and_fro(index: int, length: int) -> int:
+def ping_pong_index(index: int, length: int) -> int:
     """Returns the frame of a video of `length` frames that is shown at `index` if it is played to its end and back."""
     place = index % max(1, 2 * (length - 1))
     return min(place, 2 * (length - 1) - place) if length > 1 else 0
@@ -68,7 +68,7 @@ class FoldedFrames(Sequence[Path]):
         places = range(self.length)[index]
         if isinstance(places, range):
             return tuple(self[place] for place in places)
-        return self.once[to_and_fro(places, len(self.once))]
+        return self.once[ping_pong_index(places, len(self.once))]
 
     def __len__(self) -> int:
         return self.length
@@ -85,10 +85,10 @@ class FoldedMasks(Mapping[int, Path]):
     def __getitem__(self, index: int) -> Path:
         if index not in range(self.length):
             raise KeyError(index)
-        return self.once[to_and_fro(index, self.num_frames)]
+        return self.once[ping_pong_index(index, self.num_frames)]
 
     def __iter__(self) -> Iterator[int]:
-        return (index for index in range(self.length) if to_and_fro(index, self.num_frames) in self.once)
+        return (index for index in range(self.length) if ping_pong_index(index, self.num_frames) in self.once)
 
     def __len__(self) -> int:
         period = 2 * (self.num_frames - 1)
