@@ -166,7 +166,7 @@ class Training(TrainingRun[StepReport]):
             group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.follow(self.trained, self.step)
+        self.average.update(self.trained, self.step)
         return total, norm, batch, probs.detach()
 
     def averaged_model(self) -> STCN:
