@@ -18,7 +18,7 @@ from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.generated import Visibility
 from mnemask.datasets.synthetic.texture import Rng
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.evaluation.benchmark import to_and_fro
+from mnemask.evaluation.benchmark import ping_pong_index
 from mnemask.types import Frame, describe
 
 HOST, GUEST = 1, 2
@@ -74,7 +74,7 @@ class ObjectTrack:
         if not len(shown) or shown[0]:
             raise MaskError(f"{sequence.masks[0]} shows no object", "give a video that begins with its object")
         filled = np.stack([np.interp(np.arange(len(rows)), shown, column[shown]) for column in rows.T], 1)
-        played = filled[[to_and_fro(index, len(rows)) for index in range(num_frames)]]
+        played = filled[[ping_pong_index(index, len(rows)) for index in range(num_frames)]]
         return cls(played[:, :2], played[:, 2:4], played[:, 4])
 
 
@@ -199,7 +199,7 @@ def turning_frame(num_frames: int) -> int:
 
 def _read(sequence: AnnotatedVideo, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
     """Returns a frame and its mask of 0 and 1, of a video played to and fro."""
-    at = to_and_fro(index, len(sequence.frames))
+    at = ping_pong_index(index, len(sequence.frames))
     picture, mask = read_rgb(sequence.frames[at]), _read_mask(sequence, at)
     if picture.shape[:2] != mask.shape:
         raise FrameError(

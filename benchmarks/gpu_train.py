@@ -45,7 +45,7 @@ if importlib.util.find_spec("av") is None:
 
 from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS, open_real_video
-from mnemask.datasets.shrunk_masks import SHRUNK, put_back
+from mnemask.datasets.shrunk_masks import SHRUNK, realign
 from mnemask.io.label_files import read_labels
 from mnemask.model.checkpoints import FORMAT as MODEL_FORMAT
 from mnemask.model.checkpoints import save_model
@@ -107,7 +107,7 @@ def photographs(data: Path) -> Iterator[tuple[Path, Path]]:
 def shrunk(image: Path, mask: Path, short_side: int, quality: int) -> tuple[bytes, bytes]:
     """Returns a picture as WebP and its mask as PNG, reduced to the short side; smaller ones keep their size."""
     picture, shrunk_as = read_rgb(image), SHRUNK.get(mask.parts[-4])
-    labels = put_back(read_labels(mask), shrunk_as)
+    labels = realign(read_labels(mask), shrunk_as)
     height, width = labels.shape
     if shrunk_as is not None:  # of another height, so that its mask is not put back again as it is read
         short_side = min(short_side, shrunk_as[1] - 1)

@@ -19,7 +19,7 @@ from copy_paste import (
     ObjectTrack,
     copy_paste_videos,
     guest_path,
-    to_and_fro,
+    ping_pong_index,
     turning_frame,
 )
 
@@ -133,8 +133,8 @@ def test_a_soft_edge_mixes_guest_and_ground(pasted):
 
 
 def test_a_video_runs_to_and_fro():
-    assert [to_and_fro(index, 4) for index in range(10)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
-    assert [to_and_fro(index, 1) for index in range(3)] == [0, 0, 0]
+    assert [ping_pong_index(index, 4) for index in range(10)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
+    assert [ping_pong_index(index, 1) for index in range(3)] == [0, 0, 0]
 
 
 def test_a_guest_that_is_gone_for_a_while_leaves_no_pixel(tmp_path):

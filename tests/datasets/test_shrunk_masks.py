@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mnemask.datasets.real_video import VIDEO_FOLDERS
-from mnemask.datasets.shrunk_masks import put_back
+from mnemask.datasets.shrunk_masks import realign
 
 WHOLE, SMALL = (480, 854), (400, 712)
 
@@ -30,7 +30,7 @@ def middles(labels):
 def test_objects_are_put_back_to_where_they_are(rows, size):
     shrunk = cv2.resize(ellipses(WHOLE), size[::-1], interpolation=cv2.INTER_NEAREST)
     true = ellipses(size)
-    restored = put_back(shrunk, (480, rows))
+    restored = realign(shrunk, (480, rows))
     assert np.all(middles(shrunk) - middles(true) > 0.3)
     assert np.abs(middles(restored) - middles(true)).max() < 0.2
     assert np.unique(restored).tolist() == [0, 1, 7, 255]
@@ -39,13 +39,13 @@ def test_objects_are_put_back_to_where_they_are(rows, size):
 
 def test_masks_of_another_height_and_of_other_sets_stay_as_they_are():
     labels = ellipses(SMALL)
-    assert put_back(labels, None) is labels
-    assert put_back(labels, (480, 336)) is labels
+    assert realign(labels, None) is labels
+    assert realign(labels, (480, 336)) is labels
 
 
 def test_videos_of_the_sets_that_were_made_so_are_put_back_when_read(shared_data):
     (folder,) = (each for each in VIDEO_FOLDERS if each.name == "davis2016_train")
     video = folder.open(shared_data / "video_train")[0]
     as_stored = replace(video, shrunk=None).read_labels(0)
-    assert np.array_equal(video.read_labels(0), put_back(as_stored, (480, 400)))
+    assert np.array_equal(video.read_labels(0), realign(as_stored, (480, 400)))
     assert not np.array_equal(video.read_labels(0), as_stored)

@@ -1,5 +1,6 @@
 """Training sets by name, and one's own frames."""
 
+import pickle
 import signal
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ from drawn_data import draw_photographs, draw_video
 from PIL import Image
 from refusals import refusal
 
+import mnemask.errors
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.errors import InputError
-from mnemask.training.data import Batches, _begin_worker, open_own_videos, open_sources, parse_data
+from mnemask.errors import FrameError, InputError, MaskError, MnemaskError
+from mnemask.training.data import Batches, _begin_worker, load, open_own_videos, open_sources, parse_data
 from mnemask.training.recipes import RECIPES, finetune, main, static
 
 
@@ -147,12 +149,47 @@ def test_own_masks_without_an_object_or_with_a_speck_are_refused_when_opened(tmp
         open_own_videos(tmp_path, 10)
 
 
+@pytest.mark.parametrize("values", [[255], [1, 2]])
+def test_own_masks_and_frames_of_another_size_are_refused_when_opened(tmp_path, values):
+    draw_own_video(tmp_path, values)
+    mask, frame = tmp_path / "masks" / "002.png", tmp_path / "frames" / "002.jpg"
+    Image.open(mask).resize((48, 32), Image.Resampling.NEAREST).save(mask)
+    with refusal(MaskError, r"masks.002\.png", "48x32", "96x64"):
+        open_own_videos(tmp_path, 10)
+    Image.open(frame).resize((48, 32)).save(frame)
+    with refusal(FrameError, r"002\.jpg", "48x32", "96x64"):
+        open_own_videos(tmp_path, 10)
+
+
 def test_void_in_own_masks_is_no_object_and_not_background(tmp_path):
     draw_own_video(tmp_path / "own", [1, 255], count=1)
     clips = open_own_videos(tmp_path, 10)
     drawn = [clips.draw(np.random.default_rng(seed), ClipShape(64)) for seed in range(10)]
     assert {clip.num_objects for clip in drawn} == {1}
     assert {0, 1, 255} == set(np.unique([clip.labels for clip in drawn]))
+
+
+def test_a_damaged_frame_is_reported_the_same_whichever_process_draws_it(tmp_path):
+    draw_own_video(tmp_path, [255])
+    batches = Batches(open_own_videos(tmp_path, 10), replace(finetune(4), batch=1))
+    for frame in (tmp_path / "frames").iterdir():
+        frame.write_bytes(frame.read_bytes()[:300])
+    reported = []
+    for workers in (0, 1):
+        with refusal(FrameError, r"frames.\d{3}\.jpg") as caught:
+            next(load(batches, 0, workers, pin=False))
+        reported.append(str(caught.value))
+    assert reported[0] == reported[1]
+    assert "Traceback" not in reported[1]
+
+
+def test_every_error_comes_whole_from_another_process():
+    kinds = [kind for kind in vars(mnemask.errors).values() if isinstance(kind, type)]
+    for kind in kinds:
+        copy = pickle.loads(pickle.dumps(kind("the folder is full", "make room")))
+        assert type(copy) is kind
+        assert isinstance(copy, MnemaskError)
+        assert (copy.problem, copy.remedy) == ("the folder is full", "make room")
 
 
 def test_the_stages_are_those_of_the_thesis():

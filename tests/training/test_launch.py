@@ -16,7 +16,8 @@ from refusals import refusal
 from test_data import draw_own_video
 from training_run import TINY, Squares, recipe
 
-from mnemask.errors import InputError, OutputError
+from mnemask.engines import load_model
+from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.launch import Hardware, Validation, launch
@@ -82,6 +83,23 @@ def test_videos_that_cannot_be_scored_are_refused_before_training(tmp_path):
             Image.fromarray(np.eye(48, dtype=np.uint8)).save(tmp_path / part / f"{index}.png")
     with refusal(InputError, "2 frames", "--validate"):
         Validation(tmp_path)
+
+
+def test_a_mask_that_does_not_fit_its_frame_is_refused_before_training(tmp_path):
+    draw_own_video(tmp_path, [1])
+    mask = tmp_path / "masks" / "002.png"
+    Image.open(mask).resize((48, 32), Image.Resampling.NEAREST).save(mask)
+    with refusal(MaskError, r"masks.002\.png", "48x32", "96x64"):
+        Validation(tmp_path)
+
+
+def test_weights_are_saved_before_they_are_scored_the_last_time(tmp_path):
+    def fail(model):
+        raise FrameError("001.jpg cannot be read", "restore it")
+
+    with refusal(FrameError, "001"):
+        start(tmp_path, validate=fail)
+    assert load_model(tmp_path / "model.safetensors").config == TINY
 
 
 def test_processes_wait_for_one_that_validates_for_hours(monkeypatch):

@@ -48,6 +48,18 @@ def test_a_recipe_without_the_ingredient_says_so():
         recipes.without(recipes.real_video(), "rain")
 
 
+@pytest.mark.parametrize("make", [recipes.finetune, recipes.compact])
+@pytest.mark.parametrize("steps", [20, 100, None])
+def test_a_run_of_any_length_reaches_its_learning_rate(make, steps):
+    recipe = make() if steps is None else make(steps)
+    assert max(recipe.schedule.rate(step, recipe.steps) for step in range(recipe.steps)) > 0.9
+
+
+def test_a_warm_up_is_shorter_in_short_runs_alone():
+    assert [recipes.finetune(steps).schedule.warm_up for steps in (1, 20, 200, 400, 4000)] == [1, 1, 10, 20, 20]
+    assert [recipes.compact(steps).schedule.warm_up for steps in (50, 2500, 5000, 50_000)] == [1, 30, 60, 60]
+
+
 def test_a_trunk_keeps_its_rate_and_a_decay_loses_it():
     trunk = WarmUpStable(warm_up=10)
     assert [trunk.rate(step, 100) for step in (0, 9, 10, 99, 10**6)] == [0.1, 1, 1, 1, 1]

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from mnemask.datasets.shrunk_masks import put_back
+from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
-from mnemask.io.images import FORMATS_AND_GIF
+from mnemask.io.image_sequences import refuse_other_sizes
+from mnemask.io.images import FORMATS_AND_GIF, read_image
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -106,7 +107,7 @@ class AnnotatedVideo:
                 f"use one of the {len(self.masks)} of {len(self.frames)} frames that have one; the first is "
                 f"{self.first_annotated}",
             )
-        labels = put_back(read_labels(self.masks[index]), self.shrunk)
+        labels = realign(read_labels(self.masks[index]), self.shrunk)
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
@@ -162,6 +163,34 @@ def refuse_soft_edges(path: Path) -> None:
             "but ground-truth masks must be exact",
             "export it without antialiasing, resize it with nearest neighbour, or threshold it to black and white",
         )
+
+
+def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
+    """Yields the frame index and the labels of each mask; all have the size of their frames, and none has soft edges.
+
+    Raises:
+        FrameError: the first frame with a mask cannot be read, or another one differs from it in size.
+        MaskError: a file is not a mask, has soft edges, or differs in size from the frames.
+    """
+    refuse_other_sizes([video.frames[index] for index in sorted(video.masks)], video.name)
+    height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
+    for index, path in video.masks.items():
+        labels = video.read_labels(index)
+        if not video.single_object and may_be_soft(labels):
+            refuse_soft_edges(path)
+        rows, columns = labels.shape
+        if (rows, columns) != (height, width):
+            raise MaskError(
+                f"mask {path} is {columns}x{rows}, but the frames of {video.name} are {width}x{height}",
+                "export it at their size, or resize it with nearest neighbour",
+            )
+        yield index, labels
+
+
+def check_masks(video: AnnotatedVideo) -> None:
+    """Reads all masks of a video; raises what `checked_masks` raises."""
+    for _ in checked_masks(video):
+        pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class ImageSet:
         Raises:
             InputError: the set is not found, or one of its images or masks is missing.
         """
-        found = [pairs for layout in self.layouts if (pairs := _Pairs.in_layout(layout, Path(root))).any]
+        found = [pairs for layout in self.layouts if (pairs := _ImagePairs.in_layout(layout, Path(root))).any]
         if not found:
             raise InputError(
                 f"there is no {self.name} in {root}", f"expected {self.expected}, as published at {self.published}"
@@ -94,7 +94,7 @@ def open_image_folder(root: Path | str) -> list[AnnotatedImage]:
         InputError: there are no files, an image or a mask is missing, or two images have the same name.
     """
     images, masks = Path(root) / "images", Path(root) / "masks"
-    pairs = _Pairs()
+    pairs = _ImagePairs()
     pairs.add(images, masks, IMAGE_SUFFIXES)
     if not pairs.any:
         raise InputError(f"there are no images in {images} and no masks in {masks}", "expected NAME.jpg and NAME.png")
@@ -102,14 +102,14 @@ def open_image_folder(root: Path | str) -> list[AnnotatedImage]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
+class _ImagePairs:
     """Images that have a mask, and the missing files of the others."""
 
     images: list[AnnotatedImage] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
 
     @classmethod
-    def in_layout(cls, layout: Layout, root: Path) -> "_Pairs":
+    def in_layout(cls, layout: Layout, root: Path) -> "_ImagePairs":
         pairs = cls()
         for folder in layout.folders(root):
             masks = Path(os.path.normpath(folder / layout.masks))

@@ -20,7 +20,7 @@ from mnemask.io.label_files import Labels
 SHRUNK: Mapping[str, tuple[int, int]] = {"davis2016_train": (480, 400), "omnimatte": (480, 360)}
 
 
-def put_back(labels: Labels, shrunk: tuple[int, int] | None) -> Labels:
+def realign(labels: Labels, shrunk: tuple[int, int] | None) -> Labels:
     """Returns a mask with each label where the picture shows it.
 
     Args:

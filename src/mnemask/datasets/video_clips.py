@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, checked_masks
 from mnemask.datasets.clips import MIN_VISIBLE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.datasets.stcn_augment import (
@@ -176,14 +176,13 @@ def with_objects(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
     Reads all masks, in a few milliseconds each: if few of them show the object, random drawing rarely finds it.
 
     Raises:
-        MaskError: a file is not a mask.
+        FrameError, MaskError: as for `checked_masks`.
         InputError: no mask shows an object that is large enough.
     """
     kept, largest = [], 0
     for video in videos:
         too_little = set()
-        for index in video.masks:
-            labels = video.read_labels(index)
+        for index, labels in checked_masks(video):
             counts = np.bincount(labels.ravel(), minlength=VOID + 1)
             counts[[0, VOID]] = 0
             largest = max(largest, int(counts.max()))

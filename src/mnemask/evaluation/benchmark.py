@@ -9,12 +9,11 @@ from typing import Any, overload
 import numpy as np
 
 from mnemask.choices import DATASETS
-from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_mixed, refuse_soft_edges
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError, listed
 from mnemask.io.atomic import safe_name
-from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 from mnemask.plugins import NAME
 
@@ -24,7 +23,7 @@ PUBLISHED = ("davis2016", "davis2017", "youtube-vos", "long-video")
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 
-def to_and_fro(index: int, length: int) -> int:
+def ping_pong_index(index: int, length: int) -> int:
     """Returns the frame of a video of `length` frames that is shown at `index` if it is played to its end and back."""
     place = index % max(1, 2 * (length - 1))
     return min(place, 2 * (length - 1) - place) if length > 1 else 0
@@ -69,7 +68,7 @@ class FoldedFrames(Sequence[Path]):
         places = range(self.length)[index]
         if isinstance(places, range):
             return tuple(self[place] for place in places)
-        return self.once[to_and_fro(places, len(self.once))]
+        return self.once[ping_pong_index(places, len(self.once))]
 
     def __len__(self) -> int:
         return self.length
@@ -86,10 +85,10 @@ class FoldedMasks(Mapping[int, Path]):
     def __getitem__(self, index: int) -> Path:
         if index not in range(self.length):
             raise KeyError(index)
-        return self.once[to_and_fro(index, self.num_frames)]
+        return self.once[ping_pong_index(index, self.num_frames)]
 
     def __iter__(self) -> Iterator[int]:
-        return (index for index in range(self.length) if to_and_fro(index, self.num_frames) in self.once)
+        return (index for index in range(self.length) if ping_pong_index(index, self.num_frames) in self.once)
 
     def __len__(self) -> int:
         period = 2 * (self.num_frames - 1)
@@ -239,7 +238,7 @@ class Benchmark:
                 "add masks, or name the other videos (--sequence)",
             )
         if self.dataset not in PUBLISHED:
-            _check_masks(video)
+            check_masks(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         late = self.dataset == "youtube-vos" and not self.secret
@@ -297,21 +296,6 @@ def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers:
                 *(object_id, video.name, thing.stems[0], stem),
             )
     return found
-
-
-def _check_masks(video: AnnotatedVideo) -> None:
-    """Raises InputError if a mask differs in size from the first frame, or has soft edges."""
-    height, width = read_image(video.frames[0]).shape[-2:]
-    for index, path in video.masks.items():
-        labels = video.read_labels(index)
-        if not video.single_object and may_be_soft(labels):
-            refuse_soft_edges(path)
-        rows, columns = labels.shape
-        if (rows, columns) != (height, width):
-            raise InputError(
-                f"mask {path} is {columns}x{rows}, but the frames of {video.name} are {width}x{height}",
-                "export it at their size, or resize it with nearest neighbour",
-            )
 
 
 def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = None) -> AnnotatedVideo:

@@ -158,6 +158,15 @@ def _numbers(values: object, count: int | None = None, most: float = 1e18) -> tu
     return tuple(float(value) for value in values)
 
 
+def read_result(path: Path) -> Result:
+    """Returns the result in a file; raises InputError if the file is not a result."""
+    saved = _read_json(path)
+    try:
+        return Result.from_dict(saved)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
 @dataclass(frozen=True, slots=True)
 class ResultFolder:
     """A folder of results that were all made with the same settings.
@@ -204,10 +213,7 @@ class ResultFolder:
         path = self._result(policy, sequence)
         if not path.exists() or not self.masks(policy, sequence).is_dir():
             return None
-        try:
-            result = Result.from_dict(_read_json(path))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise _damaged(path, error) from error
+        result = read_result(path)
         if (result.policy, result.sequence) != (policy, sequence):
             raise _damaged(path, ValueError(f"of {result.policy[:40]!r} on {result.sequence[:40]!r}"))
         return result

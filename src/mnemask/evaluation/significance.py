@@ -4,7 +4,6 @@ Each folder of `mnemask evaluate` is a run; several runs may be different seeds 
 """
 
 import glob
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from mnemask.errors import InputError, counted
-from mnemask.evaluation.results import Result
+from mnemask.evaluation.results import Result, read_result
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
 from mnemask.metrics.report import MEASURES
@@ -179,11 +178,12 @@ def results_of(runs: Sequence[Path], name: str) -> list[Results]:
     folders = folders_of(runs, name)
     if not folders or (missing := [folder for folder in folders if not _results_in(folder)]):
         where = missing[0] if folders else name
-        there = sorted({path.name for run in runs for path in run.glob("results/*/")})
+        beside = sorted(missing[0].parent.glob("*/")) if folders else []
+        there = [path.name for path in beside if _results_in(path)]
         raise InputError(
             f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
         )
-    found: list[Results] = [{path: load_result(path) for path in _results_in(folder)} for folder in folders]
+    found: list[Results] = [{path: read_result(path) for path in _results_in(folder)} for folder in folders]
     for (one, first), (other, second) in combinations(zip(folders, found, strict=True), 2):
         if list(first.values()) == list(second.values()):
             raise InputError(f"{other} is a copy of {one}, to the last digit of its times", "give each run once")
@@ -232,11 +232,3 @@ def _refuse_other_videos(results: Mapping[str, Sequence[Results]]) -> None:
             raise InputError(
                 f"{path} and {known} were made of different frames or masks", "evaluate both on the same files"
             )
-
-
-def load_result(path: Path) -> Result:
-    """Returns a result of `mnemask evaluate`; raises InputError if the file is not one."""
-    try:
-        return Result.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path} is not a result ({type(error).__name__})", "delete it, and evaluate again") from error

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.composite.photographs import balanced_weights, is_compact, pairs_in, pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION
-from mnemask.datasets.shrunk_masks import SHRUNK, put_back
+from mnemask.datasets.shrunk_masks import SHRUNK, realign
 from mnemask.errors import InputError
 from mnemask.io.label_files import Labels, read_labels
 from mnemask.metrics import VOID, region_similarity
@@ -58,7 +58,7 @@ class ClickPicture:
         Raises:
             InputError: a file cannot be read, the mask has colours, or picture and mask differ in size.
         """
-        image, values = read_rgb(self.image), put_back(read_labels(self.mask), SHRUNK.get(self.set_name))
+        image, values = read_rgb(self.image), realign(read_labels(self.mask), SHRUNK.get(self.set_name))
         if image.shape[:2] != values.shape:
             (height, width), (rows, columns) = image.shape[:2], values.shape
             raise InputError(

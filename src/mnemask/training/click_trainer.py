@@ -241,7 +241,7 @@ class ClickTraining(TrainingRun[ClickReport]):
             group["lr"] = recipe.learning_rate * self.schedule.rate(self.step, recipe.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.follow(self.trained, self.step)
+        self.average.update(self.trained, self.step)
         masks = (logits.detach() > 0).cpu().numpy()
         ious = tuple(
             float(np.mean([iou(sequence.truth, mask) for sequence, mask in zip(sequences, each, strict=True)]))

@@ -22,7 +22,7 @@ from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.stcn_augment import ImageClips
 from mnemask.datasets.video_clips import FrameClips, VideoClips, has_clips, with_objects
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, VIDEO_SETS, open_video_folders
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MnemaskError
 from mnemask.metrics import VOID
 from mnemask.model.preprocess import normalize
 from mnemask.training.recipes import Recipe
@@ -126,7 +126,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
     """Returns clips of your own videos: half of them successive frames, half one frame warped.
 
     From videos with fewer than three masks, only clips of the second kind are drawn. All masks are read here, so that
-    clips begin only with frames that show an object.
+    clips begin only with frames that show an object, and a mask that does not fit is found before training.
 
     Args:
         root: the folder.
@@ -134,7 +134,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
             successive frames that have masks are used.
 
     Raises:
-        MaskError: a file is not a mask.
+        FrameError, MaskError: a mask cannot be used, or does not fit its frame, see `checked_masks`.
         InputError: there are no such videos, or none shows a large enough object.
     """
     videos = with_objects(open_video_folders(root))
@@ -237,21 +237,46 @@ class Batches(Dataset[Batch]):
         return collate([self.source.draw(np.random.default_rng((CLIPS, seed, n)), shape) for n in numbers])
 
 
+class BatchesOrErrors(Dataset[Batch | MnemaskError]):
+    """The batches, with an error in place of each that cannot be made.
+
+    Torch replaces the message of an error that a worker raises with the worker's traceback.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, index: int) -> Batch | MnemaskError:
+        try:
+            return self.batches[index]
+        except MnemaskError as error:
+            return error
+
+
 def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[Batch]:
-    """Yields the batches from a step on; `workers` processes draw them ahead, with 0 each is drawn on demand."""
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(from_step * batches.parts, len(batches)),
-            num_workers=workers,
-            worker_init_fn=_begin_worker,
-            pin_memory=pin,
-            prefetch_factor=4 if workers else None,
-            # Not forked from this process: a fork of a process with threads may hang.
-            multiprocessing_context="forkserver" if workers else None,
-        )
+    """Yields the batches from a step on; `workers` processes draw them ahead, with 0 each is drawn on demand.
+
+    Raises:
+        MnemaskError: a clip cannot be drawn; it is raised when its batch is due.
+    """
+    loader = DataLoader(
+        BatchesOrErrors(batches),
+        batch_size=None,
+        sampler=range(from_step * batches.parts, len(batches)),
+        num_workers=workers,
+        worker_init_fn=_begin_worker,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        # Not forked from this process: a fork of a process with threads may hang.
+        multiprocessing_context="forkserver" if workers else None,
     )
+    return map(_unless_error, loader)
+
+
+def _unless_error(item: Batch | MnemaskError) -> Batch:
+    if isinstance(item, MnemaskError):
+        raise item
+    return item
 
 
 def _begin_worker(worker: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from mnemask.datasets.annotated import AnnotatedVideo, refuse_mixed
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
 from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
@@ -29,6 +29,7 @@ from mnemask.tracker import Tracker
 from mnemask.training.click_data import ClickPictures
 from mnemask.training.click_trainer import ClickRecipe, ClickReport, ClickTraining
 from mnemask.training.recipes import Recipe
+from mnemask.training.run import R, TrainingRun
 from mnemask.training.trainer import RunOptions, StepReport, Training
 
 log = logging.getLogger(__name__)
@@ -115,8 +116,8 @@ def launch(
         InputError: the data or the settings cannot be used, or `out` contains a run.
         OutputError: `out` cannot be created.
     """
-    if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
-        raise InputError(f"{out} already holds a run", "continue it with --resume, or give another folder")
+    if not resume and "LOCAL_RANK" not in os.environ:
+        _refuse_begun(out)
     make_folder(out)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _own(out, RUN_FILES)
@@ -124,9 +125,7 @@ def launch(
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
     training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from, origin)
-    with StopSignals(training.stop) as asked:
-        training.run(on_step if fabric.is_global_zero else lambda report: None)
-    training.exit_code = asked.exit_code
+    _to_the_end(training, on_step)
     return training
 
 
@@ -160,8 +159,8 @@ def launch_clicks(
         CheckpointError: `weights` is not a click head.
         OutputError: `out` cannot be created.
     """
-    if not resume and (out / "latest.safetensors").exists():
-        raise InputError(f"{out} already holds a run", "continue it with --resume, or give another folder")
+    if not resume:
+        _refuse_begun(out)
     start, trained_for = (None, "") if weights is None else read_click_head(weights)
     if start is not None and trained_for != (wanted := key_encoder_id(model)):
         log.warning(
@@ -174,10 +173,21 @@ def launch_clicks(
     make_folder(out)
     _own(out, CLICK_FILES)
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes, start)
-    with StopSignals(training.stop) as asked:
-        training.run(on_step)
-    training.exit_code = asked.exit_code
+    _to_the_end(training, on_step)
     return training
+
+
+def _refuse_begun(out: Path) -> None:
+    """Raises InputError if a folder holds a run."""
+    if (out / "latest.safetensors").exists():
+        raise InputError(f"{out} already holds a run", "continue it with --resume, or give another folder")
+
+
+def _to_the_end(training: TrainingRun[R], on_step: Callable[[R], None]) -> None:
+    """Trains until the end or until interrupted, and notes the exit code; only the first process reports steps."""
+    with StopSignals(training.stop) as asked:
+        training.run(on_step if training.fabric.is_global_zero else lambda report: None)
+    training.exit_code = asked.exit_code
 
 
 def _own(out: Path, names: Sequence[str]) -> None:
@@ -200,6 +210,7 @@ class Validation:
 
     Raises:
         InputError: there are no such videos, or they cannot be scored.
+        FrameError, MaskError: a mask cannot be used, or does not fit its frame, see `check_masks`.
     """
 
     def __init__(self, root: Path, num_frames: int | None = None) -> None:
@@ -216,6 +227,7 @@ class Validation:
                     f"{video.name} cannot be scored: it has masks of {len(video.masks)} frames",
                     "give 3 or more, since the first and the last are not scored, or leave the video out (--validate)",
                 )
+            check_masks(video)
             only_first_masks(video)
 
     def __call__(self, model: STCN) -> dict[str, float]:

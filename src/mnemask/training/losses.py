@@ -238,7 +238,7 @@ class EMA:
             self.weights = {name: weight.detach().clone() for name, weight in weights.items()}
 
     @torch.no_grad()
-    def follow(self, weights: Mapping[str, nn.Parameter], step: int) -> None:
+    def update(self, weights: Mapping[str, nn.Parameter], step: int) -> None:
         """Moves the average, in place, towards the weights after a step, counted from 0."""
         if self.decay is None:
             return

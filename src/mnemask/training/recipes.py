@@ -1,8 +1,10 @@
 """All hyper-parameters of all runs: a recipe is a function of the number of steps, its docstring states the result.
 
 `static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is the origin of the weights in the package,
-`real_video` continues from them, `finetune` adapts weights to your own video. Everything counted in steps scales with
-the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
+`real_video` continues from them, `finetune` adapts weights to your own video. What is counted in steps scales with
+the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate. Its warm-up becomes
+shorter in short runs but not longer in long ones. Fixed are the warm-up of `real_video`, which is open-ended, and the
+decay of the weights' average.
 """
 
 from bisect import bisect_right
@@ -216,7 +218,7 @@ def compact(steps: int = 5_000) -> Recipe:
         optimizer="adamw",
         learning_rate=2e-4,
         weight_decay=1e-4,
-        schedule=Cosine(),
+        schedule=Cosine(warm_up=_warm_up(60, steps / 5_000)),
         key_encoder_rate=0.35,
         value_encoder_rate=0.7,
         frozen=("key_encoder.conv1", "key_encoder.layer1"),
@@ -225,6 +227,11 @@ def compact(steps: int = 5_000) -> Recipe:
         dice=0.5,
         ema=0.998,
     )
+
+
+def _warm_up(most: int, length: float) -> int:
+    """The steps of a warm-up in a run of `length` times the usual length, so that a short one reaches its full rate."""
+    return min(most, max(1, round(most * length)))
 
 
 def real_video(steps: int = 1_000_000) -> Recipe:
@@ -277,18 +284,40 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = (
-    "real",
-    "zoom",
-    "pasted",
-    "turning",
-    "limbs",
-    "screens",
-    "new-looks",
-    "memory",
-    "kmn-sigma",
-    "length",
-)
+def _with_mixture(**changes: Any) -> Callable[[Recipe], Recipe]:
+    """Returns a function that changes a recipe's mixture."""
+
+    def changed(recipe: Recipe) -> Recipe:
+        return replace(recipe, mixture=recipe.mixture and replace(recipe.mixture, **changes))
+
+    return changed
+
+
+def _with_full_memory(recipe: Recipe) -> Recipe:
+    return replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0))
+
+
+def _without_kernel(recipe: Recipe) -> Recipe:
+    return replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0))
+
+
+def _with_short_clips(recipe: Recipe) -> Recipe:
+    return replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases))
+
+
+INGREDIENTS: dict[str, Callable[[Recipe], Recipe]] = {
+    "real": _with_mixture(real=0.0),
+    "zoom": _with_mixture(zoom=1.0),
+    "pasted": _with_mixture(pasted=0.0),
+    "turning": _with_mixture(turned=0.0),
+    "limbs": _with_mixture(limbs=0.0),
+    "screens": _with_mixture(screens=0.0),
+    "new-looks": _with_mixture(new_looks=0.0),
+    "memory": _with_full_memory,
+    "kmn-sigma": _without_kernel,
+    "length": _with_short_clips,
+}
+"""How each ingredient of the `real_video` recipe is switched off, by its name."""
 
 
 def customized(
@@ -323,19 +352,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
             f"recipe {recipe.name} has no ingredient {ingredient!r} to leave out",
             f"use real-video, which has {', '.join(INGREDIENTS)}",
         )
-    changes: dict[str, Recipe] = {
-        "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),
-        "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
-        "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
-        "turning": replace(recipe, mixture=replace(recipe.mixture, turned=0.0)),
-        "limbs": replace(recipe, mixture=replace(recipe.mixture, limbs=0.0)),
-        "screens": replace(recipe, mixture=replace(recipe.mixture, screens=0.0)),
-        "new-looks": replace(recipe, mixture=replace(recipe.mixture, new_looks=0.0)),
-        "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
-        "kmn-sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
-        "length": replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases)),
-    }
-    return changes[ingredient]
+    return INGREDIENTS[ingredient](recipe)
 
 
 def finetune(steps: int = 400) -> Recipe:
@@ -350,7 +367,7 @@ def finetune(steps: int = 400) -> Recipe:
         optimizer="adamw",
         learning_rate=3e-5,
         weight_decay=1e-4,
-        schedule=Cosine(warm_up=20),
+        schedule=Cosine(warm_up=_warm_up(20, steps / 400)),
         frozen=("key_encoder",),
         clip_norm=2.0,
         bootstrap=Bootstrap(0, 1, hardest=0.3),

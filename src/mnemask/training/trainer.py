@@ -123,8 +123,17 @@ class Training(TrainingRun[StepReport]):
         """Trains to the end, until `stop` is called, or until `options.minutes` are over; saves in each case."""
         pin = self.fabric.device.type == "cuda"
         self._loaded = load(self.batches, self.step, self.options.workers, pin)
-        with Board(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
+        with TensorBoard(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
             super().run(on_step)
+
+    def save(self) -> None:
+        """Saves the current state of the run and, at its end, the averaged weights as `model.safetensors`.
+
+        Raises:
+            InputError: the weights are no longer finite; the previous files are kept.
+            OutputError: a file cannot be written.
+        """
+        super().save()
         if self.finished and self.fabric.is_global_zero:
             note = f"recipe {self.recipe.name}, {self.step} steps of {self.recipe.batch} clips"
             save_model(self.averaged_model(), self.out / "model.safetensors", dtype=torch.float32, note=note)
@@ -157,7 +166,7 @@ class Training(TrainingRun[StepReport]):
             group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.follow(self.trained, self.step)
+        self.average.update(self.trained, self.step)
         return total, norm, batch, probs.detach()
 
     def averaged_model(self) -> STCN:
@@ -201,7 +210,7 @@ class Training(TrainingRun[StepReport]):
         return loss
 
 
-class Board:
+class TensorBoard:
     """Writes curves and pictures for `tensorboard --logdir`; does nothing on processes other than the first.
 
     Args:
@@ -222,7 +231,7 @@ class Board:
                 raise missing_extra("training writes TensorBoard files", "train") from error
             self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "TensorBoard":
         return self
 
     def __exit__(self, *_: object) -> None:
