@@ -136,7 +136,7 @@ class CvatMasks(_Labels):
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
-        for folder in ("SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        for folder in ("SegmentationClass", "SegmentationObject"):
             (how.out / folder).mkdir(parents=True)
         self._names: list[str] = []
         self._palette = davis_palette(MAX_OBJECT_ID + 1)
@@ -157,9 +157,8 @@ class CvatMasks(_Labels):
         rows = [("background", 0), *((name, place) for place, name in enumerate(self._classes.names, 1))]
         lines = [f"{name}:{','.join(map(str, self._palette[place].tolist()))}::" for name, place in rows]
         head = "# label:color_rgb:parts:actions\n"
-        (self._out / "labelmap.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
-        listing = "".join(f"{name}\n" for name in self._names)
-        (self._out / "ImageSets/Segmentation/default.txt").write_text(listing, encoding="utf-8")
+        self._how.open("labelmap.txt").write(head + "\n".join(lines) + "\n")
+        self._how.open("ImageSets/Segmentation/default.txt").write("".join(f"{name}\n" for name in self._names))
 
 
 class LabelStudioTasks(_Labels):
@@ -204,10 +203,9 @@ class LabelStudioTasks(_Labels):
         self._file.write("\n]\n")
         self._file.close()
         names = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in self._classes.names)
-        (self._out / "config.xml").write_text(
+        self._how.open("config.xml").write(
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
-            f'  <BrushLabels name="label" toName="image">\n{names}  </BrushLabels>\n</View>\n',
-            encoding="utf-8",
+            f'  <BrushLabels name="label" toName="image">\n{names}  </BrushLabels>\n</View>\n'
         )
 
 
@@ -243,8 +241,8 @@ class LabelmeFiles(_Labels):
         }
 
     def finish(self) -> None:
-        listing = "".join(f"{name}\n" for name in ("__ignore__", "_background_", *self._classes.names))
-        (self._out / "labels.txt").write_text(listing, encoding="utf-8")
+        names = ("__ignore__", "_background_", *self._classes.names)
+        self._how.open("labels.txt").write("".join(f"{name}\n" for name in names))
 
 
 def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, mode: str) -> str:
