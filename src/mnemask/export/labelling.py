@@ -3,6 +3,7 @@
 import base64
 import colorsys
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,8 @@ from mnemask.io.coco import Categories
 from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, run_lengths
 from mnemask.io.visualize import davis_palette
 from mnemask.types import MAX_OBJECT_ID
+
+log = logging.getLogger(__name__)
 
 
 class _Labels:
@@ -82,10 +85,12 @@ class CvatTracks(_Labels):
         self._tracks: dict[int, IO[str]] = {}
         self._classes_of: dict[int, str] = {}
         self._last: dict[int, tuple[int, str]] = {}  # frame and outline where an object was last seen
+        self._indices: list[int] = []
         self._frame: FrameMasks | None = None
 
     def add(self, frame: FrameMasks) -> None:
         self._frame = frame
+        self._indices.append(frame.index)
         for object_id, mask in frame.masks():
             if not (outlines := outlines_of(mask, self._how.tolerance)):
                 continue
@@ -111,8 +116,16 @@ class CvatTracks(_Labels):
         return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
 
     def finish(self) -> None:
-        if self._frame is not None and not self._source.is_complete:
-            # CVAT would keep the last outlines through all frames to come.
+        fits_pictures = self._how.with_pictures and self._indices == list(range(len(self._indices)))
+        if self._how.with_pictures and not fits_pictures:
+            log.warning(
+                "%s: annotations.xml numbers frames as the video does, from %d to %d, so it fits a task of the whole "
+                "video, but not one of the pictures in images; for these, export with --to cvat",
+                *(self._source.name, self._indices[0], self._indices[-1]),
+            )
+        # In a task of the whole video, CVAT would keep the last outlines through all frames to come. A task of the
+        # pictures has no frame after the last, and CVAT refuses a file that names one.
+        if self._frame is not None and not self._source.reaches_end and not fits_pictures:
             self._end_tracks(replace(self._frame, index=self._frame.index + 1))
         size = (0, 0) if self._frame is None else self._frame.size
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
