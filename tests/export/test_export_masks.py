@@ -3,6 +3,7 @@
 import configparser
 import csv
 import json
+import re
 import resource
 import shutil
 import xml.etree.ElementTree as ET
@@ -278,6 +279,16 @@ def test_tracks_of_cvat_end_where_a_run_stopped_before_the_end_of_its_video(tmp_
             assert [each.get("frame") for each in track if each.get("outside") == "0"] == [
                 str(index) for index, ids in shown.items() if int(track.get("id")) in ids
             ]
+
+
+def test_where_a_run_stopped_is_no_end_of_its_objects_when_the_file_comes_back(tmp_path, tiny_model):
+    frames, out = moving_discs(tmp_path / "frames"), tmp_path / "run"
+    shown = run_to(tiny_model, frames, out, start=2, stop=4)
+    place = export_masks(out, "cvat-video", tmp_path / "tracks").folder / "annotations.xml"
+    assert '<polygon frame="4"' in place.read_text()
+    assert [map_name(path) for path in annotated_frames(place)] == [f"@{index}" for index in shown]
+    place.write_text(re.sub("<stop_frame>3<", "<stop_frame>7<", place.read_text()))
+    assert [map_name(path) for path in annotated_frames(place)] == ["@2", "@3", "@4"]
 
 
 def test_the_report_of_an_older_run_does_not_say_whether_its_video_goes_on(tmp_path):

@@ -129,7 +129,8 @@ class CvatTracks(_Labels):
             self._end_tracks(replace(self._frame, index=self._frame.index + 1))
         size = (0, 0) if self._frame is None else self._frame.size
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
-            file.write(cvat_head(self._source, self._classes, size, mode="interpolation"))
+            frames = (self._indices[0], self._indices[-1]) if self._indices else None
+            file.write(cvat_head(self._source, self._classes, size, mode="interpolation", frames=frames))
             for object_id, track in sorted(self._tracks.items()):
                 about = {"id": object_id, "label": self._classes_of[object_id], "source": "mnemask"}
                 file.write(f"  <track {_attributes(about)}>\n")
@@ -258,8 +259,24 @@ class LabelmeFiles(_Labels):
         self._how.open("labels.txt").write("".join(f"{name}\n" for name in names))
 
 
-def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, mode: str) -> str:
-    """Returns the beginning of a CVAT file: the task, its labels with the attributes of objects, and the size."""
+def cvat_head(
+    source: Finished,
+    classes: Categories,
+    size: tuple[int, int],
+    *,
+    mode: str,
+    frames: tuple[int, int] | None = None,
+) -> str:
+    """Returns the beginning of a CVAT file: the task, its labels with the attributes of objects, and the size.
+
+    Args:
+        source: the masks.
+        classes: their classes.
+        size: height and width.
+        mode: "annotation" for images, "interpolation" for tracks.
+        frames: the first and the last frame, if known.
+    """
+    span = "" if frames is None else f"<start_frame>{frames[0]}</start_frame><stop_frame>{frames[1]}</stop_frame>"
     attributes = "".join(
         f"<attribute><name>{name}</name><mutable>False</mutable><input_type>text</input_type>"
         "<default_value></default_value><values></values></attribute>"
@@ -272,7 +289,7 @@ def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, m
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta><task>'
         f"<name>{escape(source.name)}</name><size>{len(source)}</size><mode>{mode}</mode><overlap>0</overlap>"
-        f"<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
+        f"{span}<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
         "</task></meta>\n"
     )
 
