@@ -3,6 +3,7 @@
 import configparser
 import csv
 import json
+import re
 import resource
 import shutil
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_clip import drawn_clip
 from drawn_run import NAMES, OBJECTS, SIZE, drawn, picture, write_run, write_video
 from PIL import ExifTags, Image
 from refusals import refusal
@@ -25,8 +27,10 @@ from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.images import orientation_of
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.io.written import Written
+from mnemask.pipeline import segment
 from mnemask.project import Project
 from mnemask.prompts import PromptPlan
+from mnemask.tracker import Tracker
 from mnemask.types import Masks
 
 IMAGE = '<image id="0" name="a.jpg" width="9" height="9"'
@@ -258,6 +262,72 @@ def test_tracks_of_cvat_end_where_a_run_was_cut_off_and_not_where_it_is_complete
         assert [each.attrib for each in ours[:-1]] == [each.attrib for each in theirs]
         assert (ours[-1].get("frame"), ours[-1].get("outside")) == ("3", "1")
         assert ours[-1].get("points") == theirs[-1].get("points")
+
+
+@pytest.mark.parametrize("stop", [4, 8, None])
+def test_tracks_of_cvat_end_where_a_run_stopped_before_the_end_of_its_video(tmp_path, tiny_model, stop):
+    frames, out = moving_discs(tmp_path / "frames"), tmp_path / "run"
+    shown = run_to(tiny_model, frames, out, stop=stop)
+    last = max(shown)
+    assert shown[last]
+    for name, video in (("tracks", None), ("with_pictures", frames)):
+        export_masks(out, "cvat-video", tmp_path / name, video=video)
+        written = ET.parse(tmp_path / name / "annotations.xml")
+        ends = {int(track.get("id")) for track in written.iter("track") if track[-1].get("frame") == str(last + 1)}
+        assert ends == (shown[last] if stop == 4 and video is None else set())
+        for track in written.iter("track"):
+            assert [each.get("frame") for each in track if each.get("outside") == "0"] == [
+                str(index) for index, ids in shown.items() if int(track.get("id")) in ids
+            ]
+
+
+def test_where_a_run_stopped_is_no_end_of_its_objects_when_the_file_comes_back(tmp_path, tiny_model):
+    frames, out = moving_discs(tmp_path / "frames"), tmp_path / "run"
+    shown = run_to(tiny_model, frames, out, start=2, stop=4)
+    place = export_masks(out, "cvat-video", tmp_path / "tracks").folder / "annotations.xml"
+    assert '<polygon frame="4"' in place.read_text()
+    assert [map_name(path) for path in annotated_frames(place)] == [f"@{index}" for index in shown]
+    place.write_text(re.sub("<stop_frame>3<", "<stop_frame>7<", place.read_text()))
+    assert [map_name(path) for path in annotated_frames(place)] == ["@2", "@3", "@4"]
+
+
+def test_the_report_of_an_older_run_does_not_say_whether_its_video_goes_on(tmp_path):
+    write_run(tmp_path / "run")
+    tell(tmp_path / "run", settings={"start": "0", "stop": "5"})
+    export_masks(tmp_path / "run", "cvat-video", tmp_path / "tracks")
+    track = ET.parse(tmp_path / "tracks/annotations.xml").find("track[@id='1']")
+    assert (track[-1].get("frame"), track[-1].get("outside")) == ("4", "0")
+
+
+def test_tracks_of_cvat_that_do_not_fit_the_pictures_beside_them_are_said(tmp_path, tiny_model, caplog):
+    frames, out = moving_discs(tmp_path / "frames"), tmp_path / "run"
+    shown = run_to(tiny_model, frames, out, start=3, stop=6)
+    export_masks(out, "cvat-video", tmp_path / "tracks")
+    assert not caplog.text
+    export_masks(out, "cvat-video", tmp_path / "with_pictures", video=frames)
+    assert "from 3 to 5" in caplog.text
+    tracks = [(tmp_path / each / "annotations.xml").read_text() for each in ("tracks", "with_pictures")]
+    assert tracks[0] == tracks[1]
+    numbers = {int(each.get("frame")) for each in ET.fromstring(tracks[0]).iter("polygon")}
+    assert numbers == {*shown, 6}
+
+
+def moving_discs(folder):
+    """Writes a clip of two discs as a folder of 8 pictures."""
+    folder.mkdir()
+    for index, frame in enumerate(drawn_clip(8, 32, 48, num_objects=2)[0]):
+        Image.fromarray(frame.permute(1, 2, 0).numpy()).save(folder / f"{index:05d}.png")
+    return folder
+
+
+def run_to(model, video, out, **part):
+    """Tracks two boxes, and returns the ids shown in each frame."""
+    boxes = torch.zeros(2, 32, 48, dtype=torch.bool)
+    boxes[0, 4:20, 4:20] = boxes[1, 10:28, 24:44] = True
+    with VideoReader(video, **part) as reader:
+        first = {1: boxes[0], 2: boxes[1]}
+        segment(reader, Tracker(model), out, lambda frame: first if frame.index == part.get("start", 0) else None)
+    return {int(p.stem): {*np.unique(read_labels(p)).tolist()} - {0} for p in sorted((out / "masks").iterdir())}
 
 
 def test_a_tolerance_takes_corners_away_and_few_pixels(tmp_path, run):

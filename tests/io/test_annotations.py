@@ -241,6 +241,33 @@ def test_tracks_and_groups_that_count_from_0_become_ids_from_1(tmp_path):
     assert [int(read_labels(path).max()) for path in annotated_frames(folder)] == [1, 2]
 
 
+@pytest.mark.parametrize("tool", ["coco", "coco attribute", "labelme"])
+@pytest.mark.parametrize(
+    ("written", "ids"), [(("1", "12"), {1, 12}), ((1.0, 12.0), {1, 12}), (("0", 1.0), {1, 2}), ((0.0, "1"), {1, 2})]
+)
+def test_an_id_may_be_written_as_text_or_with_a_decimal_point(tmp_path, tool, written, ids):
+    assert set(objects_of(_two_objects(tmp_path, tool, *written))) == ids
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize("written", ["car-1", "-1", "1.5", "", "²", "9" * 5000, 1.5, float("inf"), True])
+def test_an_id_that_is_no_whole_number_is_refused(tmp_path, tool, written):
+    with refusal(MaskError, "not a whole number"):
+        annotated_frames(_two_objects(tmp_path, tool, 1, written))
+
+
+def _two_objects(folder, tool, *ids):
+    """Writes two objects with these ids, and returns the file."""
+    place = folder / "a.json"
+    if tool == "labelme":
+        corners = [[5, 5], [25, 5], [25, 35]]
+        shapes = [{"label": "dog", "points": corners, "group_id": each} for each in ids]
+        place.write_text(json.dumps({"imageHeight": H, "imageWidth": W, "shapes": shapes}))
+        return place
+    more = [{"track_id": each} if tool == "coco" else {"attributes": {"track_id": each}} for each in ids]
+    return coco(place, [annotation(1, LEFT, **more[0]), annotation(2, RIGHT, **more[1])])
+
+
 def test_compressed_run_lengths_are_read_as_pycocotools_reads_them():
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -582,6 +582,29 @@ def test_a_part_is_chosen_by_frames_or_by_times(video_file, clip, start, stop, i
     assert reader.num_frames == len(indices)
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "frames"])
+@pytest.mark.parametrize(
+    ("start", "stop", "goes_on"),
+    [(0, 6, True), (2, 7, True), (0, 8, False), (0, None, False), (0, "0.24s", True), (0, "0.32s", False)],
+)
+def test_a_reader_says_whether_its_video_goes_on_behind_its_stop(
+    tmp_path, video_file, clip, name, start, stop, goes_on
+):
+    if name == "frames":
+        (tmp_path / name).mkdir()
+        for index, picture in enumerate(clip[:8]):
+            save(tmp_path / f"frames/{index}.png", picture)
+        if isinstance(stop, str):
+            pytest.skip("a folder has no times")
+    else:
+        video_file(name, clip[:8])
+    with VideoReader(tmp_path / name, start=start, stop=stop) as video:
+        assert not video.goes_on
+        for _ in range(2):
+            assert [frame.index for frame in video][-1] == (5 if goes_on and not start else 6 if goes_on else 7)
+            assert video.goes_on == goes_on
+
+
 def test_times_count_from_the_first_frame(video_file, clip):
     path = video_file("clip.mkv", clip[:4], "ffv1", ticks=[5000, 5040, 5080, 5120])
     assert [frame.index for frame in VideoReader(path, start="0.08s")] == [2, 3]

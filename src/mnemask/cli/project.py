@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,11 @@ from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
 from mnemask.cli.output import console, emit, errors
+
+if TYPE_CHECKING:
+    from mnemask.project import State
+    from mnemask.project.corrections import Mark
+    from mnemask.types import ObjectInfo
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
 ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
@@ -98,72 +104,155 @@ def project(
 
     `mnemask project mnemask-projects/camel -o out --stored  # writes the stored ones`
     """
-    from mnemask.io.random_access import FrameAccess
-    from mnemask.project import check_export, export_project, follow_video, replay, source_of, state_of
-    from mnemask.project.corrections import correct, read_marks, set_corrections, set_marks
-    from mnemask.prompts import parse_objects, refuse_unknown
+    from mnemask.prompts import parse_objects
 
     if (at or mask) and (stored or keep or (at and mask)):
         raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
     if stored and keep:
         raise mm.InputError("--stored computes nothing", "leave out --keep")
-    infos = parse_objects(object_ or ())
-    settings: dict[str, Any] = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
-    is_new = bool((at or mask) and video) and not (folder / "project.json").exists()
-    state = None if is_new else state_of(folder)
-    if state is not None:
-        chosen = {name: value for name, value in settings.items() if name in given}
-        _refuse_other(folder, video if at or mask or stored else None, chosen, state.settings)
-    source = video or source_of(folder)
-    if video is None and not source.exists() and not glob.has_magic(str(source)):
-        raise mm.InputError(
-            f"the project's video is no longer at {str(source)!r}", "give its new path with --video, or put it back"
-        )
+    request = _Request(
+        folder=folder,
+        out=out,
+        video=video,
+        at=at or (),
+        mask=mask,
+        infos=parse_objects(object_ or ()),
+        settings={"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model},
+        given=given,
+        stored=stored,
+        mask_format=format.value,
+        overlay=overlay,
+        keep=keep,
+        overwrite=overwrite,
+    )
     # All checks run before anything is marked, computed or removed.
-    with FrameAccess(source) as pictures:
-        projects = [folder, *([keep] if keep else [])]
-        check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
-        marks = read_marks(at or (), pictures, state)
-    known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
-    if not mask:
-        refuse_unknown(infos, known)
+    state = request.known_state()
+    marks = request.checked_marks(state)
+    if state is not None:
+        request.follow_moved_video()
+    if request.corrects:
+        request.export(request.corrected(marks, is_new=state is None))
+    elif stored:
+        request.export(mm.Project(folder))
+    else:
+        request.export_repeated()
 
-    def export(which: mm.Project) -> None:
-        with which:
-            which.name_objects(infos)
-            paths = export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """The options of one call.
+
+    Attributes:
+        infos: classes and names of objects, by id.
+        settings: the settings for a new project.
+        given: the names of the options set on the command line.
+    """
+
+    folder: Path
+    out: Path
+    video: Path | None
+    at: Sequence[str]
+    mask: Path | None
+    infos: Mapping[int, ObjectInfo]
+    settings: Mapping[str, Any]
+    given: Collection[str]
+    stored: bool
+    mask_format: str
+    overlay: bool
+    keep: Path | None
+    overwrite: bool
+
+    @property
+    def corrects(self) -> bool:
+        """Whether masks are given, so that the project changes."""
+        return bool(self.at or self.mask)
+
+    def known_state(self) -> State | None:
+        """Returns the state of the project, None if it is to be made; raises InputError if other settings are given."""
+        from mnemask.project import state_of
+
+        if self.corrects and self.video and not (self.folder / "project.json").exists():
+            return None
+        state = state_of(self.folder)
+        chosen = {name: value for name, value in self.settings.items() if name in self.given}
+        _refuse_other(self.folder, self.video if self.corrects or self.stored else None, chosen, state.settings)
+        return state
+
+    def checked_marks(self, state: State | None) -> list[Mark]:
+        """Returns the masks of --at, after checks of the video, the place of the export, and the objects."""
+        from mnemask.io.random_access import FrameAccess
+        from mnemask.project import check_export, source_of
+        from mnemask.project.corrections import read_marks
+        from mnemask.prompts import refuse_unknown
+
+        source = self.video or source_of(self.folder)
+        if self.video is None and not source.exists() and not glob.has_magic(str(source)):
+            raise mm.InputError(
+                f"the project's video is no longer at {str(source)!r}", "give its new path with --video, or put it back"
+            )
+        with FrameAccess(source) as pictures:
+            projects = [self.folder, *([self.keep] if self.keep else [])]
+            check_export(
+                *(pictures, source, self.out, projects, self.mask_format),
+                overlay=self.overlay,
+                overwrite=self.overwrite,
+            )
+            marks = read_marks(self.at, pictures, state)
+        known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
+        if not self.mask:
+            refuse_unknown(self.infos, known)
+        return marks
+
+    def follow_moved_video(self) -> None:
+        """Makes an existing project remember where its video is now, unless --video is one to repeat it on."""
+        from mnemask.project import follow_video, source_of
+
+        if self.video and (self.corrects or self.stored) and not source_of(self.folder).exists():
+            follow_video(self.folder, self.video.resolve())
+
+    def corrected(self, marks: list[Mark], *, is_new: bool) -> mm.Project:
+        """Returns the project, made if it is new, after setting the given masks and tracking from them."""
+        from mnemask.project.corrections import correct, set_corrections, set_marks
+
+        def set_keys(project: mm.Project) -> list[int]:
+            return set_corrections(project, self.mask, self.infos) if self.mask else set_marks(project, marks)
+
+        with errors.status("tracking …") as status:
+            made = mm.Project.create(self.folder, self.video, **self.settings) if is_new and self.video else None
+            project = made or mm.Project(self.folder)
+            try:
+                correct(project, set_keys, on_frame=lambda frame: status.update(f"frame {frame.index}"))
+            except BaseException:
+                project.close()
+                raise
+        return project
+
+    def export_repeated(self) -> None:
+        """Repeats the project in the folder of --keep or in a temporary one, and exports that."""
+        from mnemask.project import replay
+
+        with tempfile.TemporaryDirectory(prefix="mnemask-") as scratch, errors.status("repeating …") as status:
+            self.export(
+                replay(
+                    self.folder,
+                    self.keep or Path(scratch) / "project",
+                    source=self.video,
+                    on_frame=lambda report, frame: status.update(f"pass {report.number}, frame {frame.index}"),
+                )
+            )
+
+    def export(self, project: mm.Project) -> None:
+        """Names the objects of a project, writes its masks, says which files were written, and closes it."""
+        from mnemask.project import export_project
+
+        with project:
+            project.name_objects(self.infos)
+            paths = export_project(
+                project, self.out, mask_format=self.mask_format, overlay=self.overlay, overwrite=self.overwrite
+            )
         for path in paths:
             console.print(str(path), markup=False, soft_wrap=True)
-        emit("result", command="project", out=str(out), files=[str(path) for path in paths])
-
-    if state is not None and video and (at or mask or stored) and not source_of(folder).exists():
-        follow_video(folder, video.resolve())
-    if at or mask:
-        with errors.status("tracking …") as status:
-            marked = mm.Project.create(folder, source, **settings) if is_new else mm.Project(folder)
-            try:
-                correct(
-                    marked,
-                    (lambda one: set_corrections(one, mask, infos)) if mask else (lambda one: set_marks(one, marks)),
-                    on_frame=lambda frame: status.update(f"frame {frame.index}"),
-                )
-            except BaseException:
-                marked.close()
-                raise
-        export(marked)
-        return
-    if stored:
-        export(mm.Project(folder))
-        return
-    with tempfile.TemporaryDirectory(prefix="mnemask-") as scratch, errors.status("repeating …") as status:
-        export(
-            replay(
-                folder,
-                keep or Path(scratch) / "project",
-                source=video,
-                on_frame=lambda report, frame: status.update(f"pass {report.number}, frame {frame.index}"),
-            )
-        )
+        emit("result", command="project", out=str(self.out), files=[str(path) for path in paths])
 
 
 def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from mnemask.errors import MaskError, missing_extra
 from mnemask.export.source import Exporting, FrameMasks
+from mnemask.io.parquet import require_pyarrow
 from mnemask.io.table import COLUMNS
 from mnemask.types import ObjectInfo
 
@@ -158,10 +159,9 @@ class ParquetTable:
     pictures: str | None = None
 
     def __init__(self, how: Exporting) -> None:
-        try:
-            from pyarrow import csv, parquet
-        except ImportError as error:
-            raise missing_extra("Parquet needs pyarrow", "parquet") from error
+        require_pyarrow()
+        from pyarrow import csv, parquet
+
         path = how.source.table(how.out)
         # pyarrow would guess them from the first megabyte, in which a column may be empty.
         types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_TEXT, "string")

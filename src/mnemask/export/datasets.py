@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from mnemask.errors import InputError, missing_extra
+from mnemask.errors import InputError
 from mnemask.export.source import Exporting, FrameMasks, OfBatch
 from mnemask.io.atomic import Writing
-from mnemask.io.coco import CocoRle
+from mnemask.io.coco import CocoRle, require_pycocotools
 from mnemask.io.image_formats import label_png
 from mnemask.io.shapes import box_of, joined, outlines_of
 from mnemask.io.written import Unlisted
@@ -127,11 +127,7 @@ class MotsText:
     pictures: str | None = "img1"
 
     def __init__(self, how: Exporting) -> None:
-        try:
-            from pycocotools import mask
-        except ImportError as error:
-            raise missing_extra("MOTS needs pycocotools", "rle") from error
-        self._rle, self._how, self._classes = mask, how, how.classes()
+        self._rle, self._how, self._classes = require_pycocotools(), how, how.classes()
         self._rows = how.open("gt/gt.txt")
 
     def add(self, frame: FrameMasks) -> None:

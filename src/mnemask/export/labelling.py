@@ -3,6 +3,7 @@
 import base64
 import colorsys
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,8 @@ from mnemask.io.coco import Categories
 from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, run_lengths
 from mnemask.io.visualize import davis_palette
 from mnemask.types import MAX_OBJECT_ID
+
+log = logging.getLogger(__name__)
 
 
 class _Labels:
@@ -82,10 +85,12 @@ class CvatTracks(_Labels):
         self._tracks: dict[int, IO[str]] = {}
         self._classes_of: dict[int, str] = {}
         self._last: dict[int, tuple[int, str]] = {}  # frame and outline where an object was last seen
+        self._indices: list[int] = []
         self._frame: FrameMasks | None = None
 
     def add(self, frame: FrameMasks) -> None:
         self._frame = frame
+        self._indices.append(frame.index)
         for object_id, mask in frame.masks():
             if not (outlines := outlines_of(mask, self._how.tolerance)):
                 continue
@@ -111,12 +116,21 @@ class CvatTracks(_Labels):
         return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
 
     def finish(self) -> None:
-        if self._frame is not None and not self._source.is_complete:
-            # CVAT would keep the last outlines through all frames to come.
+        fits_pictures = self._how.with_pictures and self._indices == list(range(len(self._indices)))
+        if self._how.with_pictures and not fits_pictures:
+            log.warning(
+                "%s: annotations.xml numbers frames as the video does, from %d to %d, so it fits a task of the whole "
+                "video, but not one of the pictures in images; for these, export with --to cvat",
+                *(self._source.name, self._indices[0], self._indices[-1]),
+            )
+        # In a task of the whole video, CVAT would keep the last outlines through all frames to come. A task of the
+        # pictures has no frame after the last, and CVAT refuses a file that names one.
+        if self._frame is not None and not self._source.reaches_end and not fits_pictures:
             self._end_tracks(replace(self._frame, index=self._frame.index + 1))
         size = (0, 0) if self._frame is None else self._frame.size
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
-            file.write(cvat_head(self._source, self._classes, size, mode="interpolation"))
+            frames = (self._indices[0], self._indices[-1]) if self._indices else None
+            file.write(cvat_head(self._source, self._classes, size, mode="interpolation", frames=frames))
             for object_id, track in sorted(self._tracks.items()):
                 about = {"id": object_id, "label": self._classes_of[object_id], "source": "mnemask"}
                 file.write(f"  <track {_attributes(about)}>\n")
@@ -136,7 +150,7 @@ class CvatMasks(_Labels):
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
-        for folder in ("SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+        for folder in ("SegmentationClass", "SegmentationObject"):
             (how.out / folder).mkdir(parents=True)
         self._names: list[str] = []
         self._palette = davis_palette(MAX_OBJECT_ID + 1)
@@ -157,9 +171,8 @@ class CvatMasks(_Labels):
         rows = [("background", 0), *((name, place) for place, name in enumerate(self._classes.names, 1))]
         lines = [f"{name}:{','.join(map(str, self._palette[place].tolist()))}::" for name, place in rows]
         head = "# label:color_rgb:parts:actions\n"
-        (self._out / "labelmap.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
-        listing = "".join(f"{name}\n" for name in self._names)
-        (self._out / "ImageSets/Segmentation/default.txt").write_text(listing, encoding="utf-8")
+        self._how.open("labelmap.txt").write(head + "\n".join(lines) + "\n")
+        self._how.open("ImageSets/Segmentation/default.txt").write("".join(f"{name}\n" for name in self._names))
 
 
 class LabelStudioTasks(_Labels):
@@ -204,10 +217,9 @@ class LabelStudioTasks(_Labels):
         self._file.write("\n]\n")
         self._file.close()
         names = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in self._classes.names)
-        (self._out / "config.xml").write_text(
+        self._how.open("config.xml").write(
             '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
-            f'  <BrushLabels name="label" toName="image">\n{names}  </BrushLabels>\n</View>\n',
-            encoding="utf-8",
+            f'  <BrushLabels name="label" toName="image">\n{names}  </BrushLabels>\n</View>\n'
         )
 
 
@@ -243,12 +255,28 @@ class LabelmeFiles(_Labels):
         }
 
     def finish(self) -> None:
-        listing = "".join(f"{name}\n" for name in ("__ignore__", "_background_", *self._classes.names))
-        (self._out / "labels.txt").write_text(listing, encoding="utf-8")
+        names = ("__ignore__", "_background_", *self._classes.names)
+        self._how.open("labels.txt").write("".join(f"{name}\n" for name in names))
 
 
-def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, mode: str) -> str:
-    """Returns the beginning of a CVAT file: the task, its labels with the attributes of objects, and the size."""
+def cvat_head(
+    source: Finished,
+    classes: Categories,
+    size: tuple[int, int],
+    *,
+    mode: str,
+    frames: tuple[int, int] | None = None,
+) -> str:
+    """Returns the beginning of a CVAT file: the task, its labels with the attributes of objects, and the size.
+
+    Args:
+        source: the masks.
+        classes: their classes.
+        size: height and width.
+        mode: "annotation" for images, "interpolation" for tracks.
+        frames: the first and the last frame, if known.
+    """
+    span = "" if frames is None else f"<start_frame>{frames[0]}</start_frame><stop_frame>{frames[1]}</stop_frame>"
     attributes = "".join(
         f"<attribute><name>{name}</name><mutable>False</mutable><input_type>text</input_type>"
         "<default_value></default_value><values></values></attribute>"
@@ -261,7 +289,7 @@ def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, m
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta><task>'
         f"<name>{escape(source.name)}</name><size>{len(source)}</size><mode>{mode}</mode><overlap>0</overlap>"
-        f"<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
+        f"{span}<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
         "</task></meta>\n"
     )
 

@@ -206,7 +206,7 @@ def _write(
     folder.mkdir(exist_ok=True)
     count = 0
     with ExitStack() as stack:
-        format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
+        format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack, bool(videos)))
         reports = _reports(source) if videos else {}
         pictures = _Pictures(videos, reports, stack, by_number=isinstance(source, OfProject), counted=to in _COUNTED)
         for frame in source:

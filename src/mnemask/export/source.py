@@ -89,7 +89,8 @@ class Finished(Protocol):
         classes: the classes of all objects, in the order of their ids; the class of objects without one is last.
         object_ids: all ids, in order.
         frames_per_second: the frame rate of the video; None if unknown.
-        is_complete: whether the masks are those of all frames, not the first ones of a run that has not ended.
+        reaches_end: whether the last frame is the last of the video, as far as is known: it is not if a run was
+            interrupted, or ended at its `--stop`.
     """
 
     folder: Path
@@ -97,7 +98,7 @@ class Finished(Protocol):
     classes: tuple[str, ...]
     object_ids: tuple[int, ...]
     frames_per_second: float | None
-    is_complete: bool
+    reaches_end: bool
 
     def __len__(self) -> int: ...
 
@@ -122,12 +123,14 @@ class Exporting:
         source: the masks.
         tolerance: pixels by which outlines may differ from the masks.
         stack: closes the opened files.
+        with_pictures: whether the pictures of the frames are written too.
     """
 
     out: Path
     source: Finished
     tolerance: float
     stack: ExitStack
+    with_pictures: bool
 
     def open(self, name: str) -> IO[str]:
         """Returns a new text file."""
@@ -169,10 +172,10 @@ class _OfRun:
             raise InputError(
                 f"there are no masks in {str(out)!r}", "give an output folder of segment or batch, or a project"
             )
-        self.is_complete = not (out / CHECKPOINT).is_dir()
-        if not self.is_complete:
+        if is_cut_off := (out / CHECKPOINT).is_dir():
             logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(names))
         report = report_of(out)
+        self.reaches_end = not (is_cut_off or report.get("video_goes_on") is True)
         video = _video_of(report)
         self._of_file, self._suffix = bool(video), _suffix_of(report)
         self.folder, self.name = out, name or video or out.resolve().name
@@ -236,7 +239,7 @@ class OfProject:
     """The masks stored in a project."""
 
     has_alphas = False
-    is_complete = True
+    reaches_end = True
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -282,7 +285,7 @@ class OfBatch:
     """
 
     frames_per_second: float | None = None
-    is_complete = True
+    reaches_end = True
 
     def __init__(self, out: Path, report: Mapping[str, Any]) -> None:
         self.folder, self.name = out, out.resolve().name

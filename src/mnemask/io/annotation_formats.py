@@ -242,7 +242,13 @@ def _json_of(path: Path) -> Any:
 
 
 def _track_of(annotation: Mapping[str, Any]) -> Any:
-    return annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id"))
+    return _whole_if_meant(annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id")))
+
+
+def _whole_if_meant(number: Any) -> Any:
+    """Returns an id that some tools write as text or with a decimal point, "1" or 1.0, as an int; others unchanged."""
+    is_text = isinstance(number, str) and re.fullmatch(r"\d{1,9}", number, re.ASCII)
+    return int(number) if is_text or (isinstance(number, float) and number.is_integer()) else number
 
 
 def _keyframe_of(annotation: Mapping[str, Any]) -> Any:
@@ -350,10 +356,14 @@ def _of_task(
 
 def _first_group(contents: Sequence[Mapping[str, Any]], name: str) -> int:
     """Returns what to add to labelme's group_id for an object id: 1 if the groups count from 0, else 0."""
-    first = int(any(each.get("group_id") == 0 for content in contents for each in content["shapes"]))
+    first = int(any(_group_of(each) == 0 for content in contents for each in content["shapes"]))
     if first:
         log.warning("%s counts group_id from 0: object ids are group_id + 1", name)
     return first
+
+
+def _group_of(shape: Mapping[str, Any]) -> Any:
+    return _whole_if_meant(shape.get("group_id"))
 
 
 def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], first_group: int) -> AnnotatedFrame:
@@ -377,7 +387,7 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
         else:
             skipped[f"shapes of type {kind}"] += 1
             continue
-        group = each.get("group_id")
+        group = _group_of(each)
         object_id = None if group is None else check_object_id(group + first_group if type(group) is int else group)
         picture.shapes.append(Shape(class_of(str(each["label"])), object_id, mask, str(each.get("description") or "")))
     return picture

@@ -36,11 +36,12 @@ _LICENSE = {"id": 1, "name": "not stated", "url": ""}
 _NAME_OF_A_VIDEO_FRAME = ".jpg"
 
 
-def _pycocotools() -> Any:
+def require_pycocotools() -> Any:
+    """Returns pycocotools.mask; raises MissingExtraError if it is not installed."""
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise missing_extra("the rle format needs pycocotools", "rle") from error
+        raise missing_extra("compressed run lengths need pycocotools", "rle") from error
     return mask
 
 
@@ -95,10 +96,10 @@ class CocoRle:
     @classmethod
     def check(cls) -> None:
         """Raises MissingExtraError if pycocotools is not installed."""
-        _pycocotools()
+        require_pycocotools()
 
     def __init__(self, out: Path, how: Writing) -> None:
-        self._rle, self._how = _pycocotools(), how
+        self._rle, self._how = require_pycocotools(), how
         self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))
         begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0, "categories": []}

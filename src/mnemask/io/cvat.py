@@ -29,7 +29,8 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns the annotated frames of a file, identified by image names, or by frame numbers in tracks.
 
     CVAT writes a shape of a video that is in no track as a track of one frame that ends in the next; its object is not
-    gone there. Frames in which CVAT interpolated every shape between key frames are left out.
+    gone there, nor is one whose track ends behind the last frame of the task. Frames in which CVAT interpolated every
+    shape between key frames are left out.
     """
     data = path.read_bytes()
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
@@ -58,6 +59,8 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
                 picture.shapes.append(shape)
     step = re.search(r"step *= *(\d+)", root.findtext(".//frame_filter") or "")
     lone = {id(track) for track in tracks if _is_lone_shape(track, int(step[1]) if step else 1)}
+    stop = root.findtext("meta/task/stop_frame") or ""
+    last = int(stop) if stop.isdecimal() else None
     # A shape in the last frame is a track without an end.
     no_tracks = bool(lone) and all(id(track) in lone or len(track) < 2 for track in tracks)
     for track in tracks:
@@ -65,6 +68,8 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         interpolates = any(_is_shown(each) and each.get("keyframe") == "1" for each in track)
         for each in track[:1] if id(track) in lone else track:
             index = int(each.attrib["frame"])
+            if last is not None and index > last and not _is_shown(each):
+                continue
             picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
             if not _is_shown(each):
                 picture.annotated = True

@@ -158,23 +158,20 @@ def file_names_of(holder: Path) -> Mapping[str, str]:
 
 def is_annotated(path: Path) -> bool:
     """Returns whether a label map is annotated: its file may list pictures that are not annotated yet."""
-    holder = _holder(path)
-    opened = None if holder is None else _opened(holder)
-    return not isinstance(opened, _LabelFile) or path.name not in opened.unannotated
+    opened = _opened_holder(path)
+    return opened is None or path.name not in opened.unannotated
 
 
 def gone_in(path: Path) -> frozenset[int]:
     """Returns the objects that the file of a label map states, one by one, to be absent from its frame."""
-    holder = _holder(path)
-    opened = None if holder is None else _opened(holder)
-    return opened.gone.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
+    opened = _opened_holder(path)
+    return frozenset() if opened is None else opened.gone.get(path.name, frozenset())
 
 
 def interpolated_in(path: Path) -> frozenset[int]:
     """Returns the objects of a label map that its tool interpolated there, while others were annotated."""
-    holder = _holder(path)
-    opened = None if holder is None else _opened(holder)
-    return opened.interpolated.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
+    opened = _opened_holder(path)
+    return frozenset() if opened is None else opened.interpolated.get(path.name, frozenset())
 
 
 def only_annotated(paths: list[Path]) -> list[Path]:
@@ -352,6 +349,12 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 def _opened(path: Path) -> _LabelFile | ParquetLabels:
     state = path.stat()
     return _read_file(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+def _opened_holder(path: Path) -> _LabelFile | ParquetLabels | None:
+    """Returns the file that a path leads into; None if the path is a file itself."""
+    holder = _holder(path)
+    return None if holder is None else _opened(holder)
 
 
 @lru_cache(maxsize=64)

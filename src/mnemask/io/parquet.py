@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,7 +38,8 @@ _COLUMNS = {
 }
 
 
-def _pyarrow() -> Any:
+def require_pyarrow() -> Any:
+    """Returns pyarrow; raises MissingExtraError if it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -68,10 +70,10 @@ class ParquetMasks:
     @classmethod
     def check(cls) -> None:
         """Raises MissingExtraError if pyarrow is not installed."""
-        _pyarrow()
+        require_pyarrow()
 
     def __init__(self, out: Path, how: Writing) -> None:
-        self._arrow, self._how = _pyarrow(), how
+        self._arrow, self._how = require_pyarrow(), how
         self._folder = make_folder(out)
         how.files.refuse_foreign(*parts_in(self._folder))
         begun = how.resume_state or {"part": 0, "rows": 0, "length": 0, "frames": 0, "since": None}
@@ -180,7 +182,7 @@ def _write(arrow: Any, path: Path, text: Iterator[str]) -> None:
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    with _pyarrow().parquet.ParquetFile(path) as file:
+    with require_pyarrow().parquet.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield from file.read_row_group(group).to_pylist()
 
@@ -193,17 +195,23 @@ class ParquetLabels:
 
     Attributes:
         maps: the names of its frames, in order.
+        objects: the classes and names of the objects, by id.
 
     Raises:
         MaskError: the file is damaged or not in this format.
         MissingExtraError: pyarrow is not installed.
     """
 
+    # What only files of annotation tools state.
+    files: Mapping[str, str] = MappingProxyType({})
+    unannotated: frozenset[str] = frozenset()
+    gone: Mapping[str, frozenset[int]] = MappingProxyType({})
+    interpolated: Mapping[str, frozenset[int]] = MappingProxyType({})
+
     def __init__(self, path: Path) -> None:
-        self._path, self._arrow = path, _pyarrow()
+        self._path, self._arrow = path, require_pyarrow()
         self._latest: tuple[int, list[dict[str, Any]]] = (-1, [])
         self.maps: dict[str, list[int]] = {}
-        self.files: dict[str, str] = {}  # names of picture files, which this format does not store
         self.objects: dict[int, ObjectInfo] = {}
         try:
             with self._arrow.parquet.ParquetFile(path) as file:

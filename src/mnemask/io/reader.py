@@ -141,6 +141,7 @@ class VideoReader:
     Attributes:
         name: short name, fit for a file name.
         size: height and width; None until the first frame has been read.
+        goes_on: whether the latest iteration ended at `stop` and the source is known to have frames from there on.
         num_frames: expected number of frames of an iteration, as the source states; None if it does not.
         frames_per_second: average frame rate; None for images and if unknown.
         live: as given.
@@ -196,6 +197,8 @@ class VideoReader:
             logger.warning("%s: %s", self._source.name, note)
         self.name = self._source.name
         self.size: tuple[int, int] | None = None
+        self.goes_on = False
+        self._may_look_ahead = self._source.repeatable and not (live or follow)
         self.frames_per_second = self._source.frames_per_second
         self.repeatable = self._source.repeatable and not live
         self.total = self._source.num_frames
@@ -224,7 +227,7 @@ class VideoReader:
         began: float | None = None
         seconds = 0.0
         reached = -1
-        stopped = False
+        stopped = self.goes_on = False
         with closing(pictures):
             for item in pictures:
                 if item.seconds is None and began is None and isinstance(item, Picture):
@@ -234,6 +237,7 @@ class VideoReader:
                     began = item.seconds if began is None else began
                     seconds = item.seconds - began
                 if stopped := self._interrupted.is_set() or self._is_over(item.index, seconds):
+                    self.goes_on = not self._interrupted.is_set() and _is_frame(item)
                     break
                 reached = item.index
                 given = self._start.is_reached(item.index, seconds)
@@ -247,6 +251,7 @@ class VideoReader:
                     self._check_size(frame)
                     yield frame
                 if stopped := self._is_over(item.index + 1, None):
+                    self.goes_on = self._may_look_ahead and _is_frame(next(pictures, None))
                     break
         if frame is None and not self._interrupted.is_set():
             if not self._start.is_reached(reached, seconds):
@@ -322,6 +327,11 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_frame(item: Picture | Damaged | None) -> bool:
+    """Returns whether what a source yields is a frame, whole or damaged, and not a sign that it was cut off."""
+    return item is not None and not (isinstance(item, Damaged) and item.ends)
 
 
 def _check_options(on_corrupt: str, reconnect: float, quiet_seconds: float) -> None:

@@ -41,6 +41,7 @@ class RunProgress:
         most_bytes: the most bytes ever taken by the bank.
         complete: whether the run reached the end of the video.
         stopped_by: the reason if it ended early.
+        video_goes_on: whether the video is known to have frames after those that were to be tracked.
         resumed_at: the frames, counted from 0, at which it was resumed.
         settings: settings for the report.
         computed_on: the machine and versions with the frame from which each applies, see `computed_on`; one entry
@@ -59,6 +60,7 @@ class RunProgress:
     most_bytes: int = 0
     complete: bool = False
     stopped_by: str = ""
+    video_goes_on: bool = False
     resumed_at: list[int] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
     computed_on: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +89,7 @@ class RunProgress:
             "mnemask": __version__,
             "complete": self.complete,
             "stopped_by": self.stopped_by or None,
+            "video_goes_on": self.video_goes_on,
             "resumed_at": self.resumed_at,
             "frames": self.frames,
             "seconds": round(self.seconds, 3),

@@ -288,6 +288,7 @@ class _Run:
     def report(self) -> None:
         """Writes the report; removes the checkpoints if the run is complete or wrote no frame."""
         self.progress.video = self._happened().to_dict()
+        self.progress.video_goes_on = self.reader is not None and self.reader.goes_on
         self.progress.seconds = time.perf_counter() - self.begin
         if self.outputs is not None:
             self.progress.looks = self.outputs.looks()

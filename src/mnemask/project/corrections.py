@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +22,12 @@ from mnemask.prompts.colour_ids import ColourIds, MarkedFile
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated, refuse_several
 from mnemask.prompts.parse import parse_at, refuse_unknown
-from mnemask.types import MAX_OBJECTS, Frame
+from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
 
 _UNFOLLOWED = "unfollowed.json"
+_UNCHANGED = "unchanged"  # in `Key.how`: the mask is that of the project, in a frame in which another was corrected
 
 
 class Mark(NamedTuple):
@@ -89,16 +91,18 @@ def set_marks(project: Project, marks: Iterable[Mark]) -> list[int]:
 
 
 def set_corrections(project: Project, place: str | Path, objects: Iterable[int] = ()) -> list[int]:
-    """Sets the masks of a file or folder as keys where they differ from a project's, and returns these frames.
+    """Sets the masks of a file or folder as keys in frames where one differs from a project's; returns these frames.
 
-    Tools give back every frame; unchanged ones are left as they are. If an object of the file is missing in a frame, it
-    is absent there; but if most frames are empty, these count as not annotated. New objects are added, with their class
-    in the file. One colour is one object in all files.
+    Tools give back every frame; unchanged ones are left as they are, and changed ones become those of the file: there,
+    every object that it shows gets a key. If an object of the file is missing in a frame, it is absent there; but if
+    most frames are empty, these count as not annotated. New objects are added, with their class in the file; known ones
+    keep theirs if they have one. Objects that the file shows in no frame stay as they are. One colour is one object in
+    all files.
 
     Args:
         project: the project to correct.
         place: a folder of masks, or the file or folder of an annotation tool, as for `segment --mask`.
-        objects: ids that must exist in the project or the masks.
+        objects: ids that must exist in the project or the masks; the caller names them.
 
     Raises:
         MaskError: the masks cannot be read, contradict each other, or are of other frames or another size; nothing is
@@ -131,22 +135,31 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
         raise InputError(
             f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you want to track"
         )
-    refuse_unknown(objects, {*known, *ids})
+    named = {*objects}
+    refuse_unknown(named, {*known, *ids})
     _say(colours)
 
-    def differences(frame: int) -> Iterator[tuple[int, Bool[Tensor, "H W"]]]:
-        return _differences(project, frame, matched[frame], shown[frame], ids)
+    def masks(frame: int) -> Iterator[_FileMask]:
+        return _file_masks(project, frame, matched[frame], shown[frame], ids)
 
-    changed = [frame for frame in matched if next(differences(frame), None) is not None]
+    changed = [frame for frame in matched if any(each.differs for each in masks(frame))]
     if final := [frame for frame in changed if project.state.is_accepted(frame)]:
         raise InputError(f"{place} changes frame {final[0]}, which was accepted", "unaccept it first, or leave it out")
-    said = objects_of(next(iter(matched.values())).parent) if annotated_frames(place) else {}
+    _warn_of_unshown(project, place, known.keys() - ids, matched)
+    holders = dict.fromkeys(path.parent for path in matched.values()) if annotated_frames(place) else ()
+    said = {object_id: info for holder in holders for object_id, info in objects_of(holder).items()}
+    _name_known(project, place, {i: said[i] for i in sorted(ids & known.keys() & said.keys())}, named)
     for object_id in sorted(ids - known.keys()):
-        info = said.get(object_id)
-        project.add_object(info.name if info else "", object_id=object_id, category=info.category if info else "")
+        info = said.get(object_id, ObjectInfo())
+        project.add_object(info.name, object_id=object_id, category=info.category)
     for frame in changed:
-        for object_id, mask in differences(frame):
-            project.set_key(frame, object_id, mask, {"tool": place.name})
+        keys = project.state.keys_at(frame)
+        for each in masks(frame):
+            if each.differs:
+                project.set_key(frame, each.object_id, each.mask, {"tool": place.name})
+            elif each.mask.any():
+                how = keys[each.object_id].how if each.object_id in keys else {"tool": place.name, _UNCHANGED: True}
+                project.set_key(frame, each.object_id, each.mask, how)
     return changed
 
 
@@ -167,17 +180,62 @@ def _read(
     return MarkedFile.of(path, frame, reading, object_id)
 
 
-def _differences(
+def _warn_of_unshown(project: Project, place: Path, unshown: Collection[int], frames: Iterable[int]) -> None:
+    """Warns of objects that a file shows in no frame, though the project shows them in some of its frames."""
+    if not unshown:
+        return
+    seen = {object_id for frame in frames for object_id in project.labels(frame).unique().tolist()}
+    for object_id in sorted(seen.intersection(unshown)):
+        name = str(project.state.objects[object_id].info)
+        log.warning(
+            "%s does not show object %d%s of the project in any frame: it stays as it is; if it is to go, delete it in "
+            "the studio",
+            *(place, object_id, name and f" ({name})"),
+        )
+
+
+def _name_known(project: Project, place: Path, said: Mapping[int, ObjectInfo], named: Collection[int]) -> None:
+    """Gives objects of a project the class and name that a file states, if they have none; warns if they differ.
+
+    Args:
+        project: the project.
+        place: the file.
+        said: what it states, by id.
+        named: ids of objects that are named otherwise.
+    """
+    missing = {}
+    for object_id, theirs in said.items():
+        own = project.state.objects[object_id].info
+        both = ObjectInfo(own.category or theirs.category, own.name or theirs.name)
+        other = ObjectInfo(theirs.category or own.category, theirs.name or own.name)
+        if other != both and object_id not in named:
+            log.warning(
+                "%s calls object %d %r, the project %r: the project's is kept; --object %s changes it",
+                *(place, object_id, str(theirs), str(own), shlex.quote(f"{object_id}={other}")),
+            )
+        if both != own:
+            missing[object_id] = both
+    project.name_objects(missing)
+
+
+class _FileMask(NamedTuple):
+    """The mask of an object in a frame of a file, and whether it differs from the project's."""
+
+    object_id: int
+    mask: Bool[Tensor, "H W"]
+    differs: bool
+
+
+def _file_masks(
     project: Project, frame: int, path: Path, shown: Mapping[int, int], ids: set[int]
-) -> Iterator[tuple[int, Bool[Tensor, "H W"]]]:
-    """Yields the id and the new mask of each object with another mask in a file than in the project."""
+) -> Iterator[_FileMask]:
+    """Yields the mask of each object of a file in a frame, even if empty, but not those that its tool interpolated."""
     stored, unstated = project.labels(frame), interpolated_in(path)
     labels = inspect_mask(path, project.frames.size).labels
     for object_id in sorted(ids - unstated):
         own = [label for label, each in shown.items() if each == object_id]
         mask = torch.from_numpy(np.isin(labels, own))
-        if not torch.equal(mask, stored == object_id):
-            yield object_id, mask
+        yield _FileMask(object_id, mask, not torch.equal(mask, stored == object_id))
 
 
 def _say(ids: ColourIds) -> None:
@@ -231,7 +289,8 @@ def _track(project: Project, marked: Iterable[int], on_frame: Callable[[Frame], 
         begins.setdefault(object_id, at)
     for start in (first, *sorted(set(begins.values()).intersection(later))):
         shown = project.labels(start).unique().tolist()
-        ids = [i for i in project.state.keys_at(start) if i in shown and (start - 1, i) not in keys]
+        corrected = [i for i, key in project.state.keys_at(start).items() if not key.how.get(_UNCHANGED)]
+        ids = [i for i in corrected if i in shown and (start - 1, i) not in keys]
         if start > first:  # objects marked earlier have been tracked up to here
             ids = [i for i in ids if begins[i] == start]
         if ids and start and not project.state.is_accepted(start - 1):
