@@ -124,7 +124,7 @@ def project(
         projects = [folder, *([keep] if keep else [])]
         check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
         marks = read_marks(at or (), pictures, state)
-    known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
+    known = {*(state.objects if state else ()), *(mark.object_id for mark in marks)}
     if not mask:
         refuse_unknown(infos, known)
 

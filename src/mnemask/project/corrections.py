@@ -29,15 +29,16 @@ _UNFOLLOWED = "unfollowed.json"
 
 
 class Mark(NamedTuple):
-    """The mask of one object in one frame."""
+    """The mask of one object in one frame, and the colours, as "#rrggbb", that stand for the object in its file."""
 
     frame: int
     object_id: int
     mask: Bool[Tensor, "H W"]
+    painted: Sequence[str] = ()
 
 
 def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -> list[Mark]:
-    """Returns the masks of `FRAME[:ID]=MASK`, by frame; one colour is one object in all files.
+    """Returns the masks of `FRAME[:ID]=MASK`, by frame; one colour is one object in all files, also of earlier calls.
 
     Args:
         texts: the frames, ids and files.
@@ -67,12 +68,14 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
             )
         files.append(file)
         readings.append(torch.from_numpy(inspect_mask(mark.path, frames.size).labels))
-    ids = ColourIds.of(files)
-    found = [
-        Mark(file.frame, object_id, labels == label)
-        for file, labels in zip(files, readings, strict=True)
-        for label, object_id in ids.ids_of(file).items()
-    ]
+    ids = ColourIds.of(files, {} if state is None else _colours_in(state))
+    found = []
+    for file, labels in zip(files, readings, strict=True):
+        shown = ids.ids_of(file)
+        for object_id in dict.fromkeys(shown.values()):
+            own = [label for label, each in shown.items() if each == object_id]
+            mask = torch.isin(labels, torch.tensor(own))
+            found.append(Mark(file.frame, object_id, mask, ids.painted(file, own, object_id)))
     _say(ids)
     return found
 
@@ -80,10 +83,10 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
 def set_marks(project: Project, marks: Iterable[Mark]) -> list[int]:
     """Sets masks as keys, adding new objects, and returns the frames."""
     marked = []
-    for frame, object_id, mask in marks:
+    for frame, object_id, mask, painted in marks:
         if object_id not in project.state.objects:
             project.add_object(object_id=object_id)
-        project.set_key(frame, object_id, mask)
+        project.set_key(frame, object_id, mask, {"painted": painted} if painted else None)
         marked.append(frame)
     return marked
 
@@ -112,7 +115,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
     listed, _ = match_frames(list_masks(place), stems, project.num_frames)
     size, known = project.frames.size, project.state.objects
     files = {frame: _read(listed[frame], frame, size, known) for frame in sorted(listed)}
-    colours = ColourIds.of(list(files.values()))
+    colours = ColourIds.of(list(files.values()), _colours_in(project.state), exported=True)
     shown = {frame: colours.ids_of(file) if file.labels else {} for frame, file in files.items()}
     matched = {frame: path for frame, path in listed.items() if shown[frame] or is_annotated(path)}
     if 2 * len(matched) >= len(listed):
@@ -146,7 +149,9 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
         project.add_object(info.name if info else "", object_id=object_id, category=info.category if info else "")
     for frame in changed:
         for object_id, mask in differences(frame):
-            project.set_key(frame, object_id, mask, {"tool": place.name})
+            own = [label for label, each in shown[frame].items() if each == object_id]
+            painted = colours.painted(files[frame], own, object_id)
+            project.set_key(frame, object_id, mask, {"tool": place.name, **({"painted": painted} if painted else {})})
     return changed
 
 
@@ -178,6 +183,11 @@ def _differences(
         mask = torch.from_numpy(np.isin(labels, own))
         if not torch.equal(mask, stored == object_id):
             yield object_id, mask
+
+
+def _colours_in(state: State) -> dict[int, tuple[str, ...]]:
+    """Returns the colours that have marked each object of a project so far."""
+    return {object_id: each.painted for object_id, each in state.objects.items()}
 
 
 def _say(ids: ColourIds) -> None:
