@@ -18,6 +18,7 @@ import mnemask as mm
 from mnemask.cli import app
 from mnemask.errors import FrameError
 from mnemask.io.lock import OutputLock
+from mnemask.io.visualize import davis_palette
 from mnemask.io.written import Written
 from mnemask.model.checkpoints import save_model
 
@@ -326,6 +327,128 @@ def test_a_painted_colour_is_one_object_in_every_file(tmp_path, session, given):
         code, said = mnemask("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite", *unclear)
         assert code == 2
         assert "which of the objects 1, 2" in said
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def labelled(picture, *, painted_in=(RED, GREEN), only=(1, 2), palette=None):
+    """Saves ids as colours, or as indices of a palette."""
+    path, labels = picture
+    if palette:
+        image = Image.fromarray(np.where(np.isin(labels, only), labels, 0).astype(np.uint8))
+        image.putpalette(palette)
+    else:
+        colours = np.zeros((*labels.shape, 3), np.uint8)
+        for object_id in only:
+            colours[labels == object_id] = painted_in[object_id - 1]
+        image = Image.fromarray(colours)
+    path.parent.mkdir(exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def turning(tmp_path_factory):
+    """A folder of frames that are upside down from frame 6 on, and the ids in them."""
+    folder = tmp_path_factory.mktemp("turning")
+    frames, masks = (each.numpy() for each in drawn_clip(12, 64, 96, num_objects=2))
+    (folder / "frames").mkdir()
+    labels = []
+    for index, (frame, (one, two)) in enumerate(zip(frames, masks, strict=True)):
+        rows = slice(None, None, 1 if index < 6 else -1)
+        Image.fromarray(frame.transpose(1, 2, 0)[rows].copy()).save(folder / f"frames/{index:05d}.png")
+        labels.append((2 * one.astype(np.uint8) + two)[rows])  # the second one is higher up, so its colour comes first
+    return folder / "frames", labels
+
+
+def accuracy(project, labels, frame):
+    found = project.labels(frame).numpy()
+    return [((found == i) & (labels[frame] == i)).sum() / ((found == i) | (labels[frame] == i)).sum() for i in (1, 2)]
+
+
+def test_a_colour_is_one_object_in_all_commands_on_a_project(tmp_path, turning):
+    frames, labels = turning
+    both = labelled((tmp_path / "rgb0.png", labels[0]))
+    green = labelled((tmp_path / "green6.png", labels[6]), only=[2])
+    again = labelled((tmp_path / "rgb6.png", labels[6]))
+    line = ("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite")
+    assert exit_code(*line, "--video", frames, "--size", 64, "--at", f"0={both}") == 0
+    assert exit_code(*line, "--at", f"6={green}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert set(project.state.keys) == {(0, 1), (0, 2), (6, 2)}
+        assert min(accuracy(project, labels, 6)[1], accuracy(project, labels, 7)[1]) > 0.9
+    assert exit_code(*line, "--at", f"6={again}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert min(accuracy(project, labels, 6) + accuracy(project, labels, 7)) > 0.9
+        project.undo()
+        project.clear_key(0, 2)  # a colour is not lost with a key
+    new = labelled((tmp_path / "blue8.png", labels[8]), painted_in=(BLUE, GREEN))
+    assert exit_code(*line, "--at", f"8={new}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert [project.state.objects[i].painted for i in (1, 2, 3)] == [("#ff0000",), ("#00ff00",), ("#0000ff",)]
+        assert set(project.labels(8)[torch.from_numpy(labels[8] == 2)].tolist()) == {2}
+        assert set(project.labels(8)[torch.from_numpy(labels[8] == 1)].tolist()) == {3}
+
+
+def test_a_folder_in_the_colours_of_a_project_corrects_the_same_objects(tmp_path, session):
+    folder = session[0].parent
+    made = ("--video", folder / "frames", "--size", 32, "--model", folder / "tiny.safetensors")
+    line = ("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite")
+    assert exit_code(*line, *made, "--at", f"2={painted(tmp_path / '2.png', PINK, TEAL)}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        pink, teal = int(project.labels(2)[8, 12]), int(project.labels(2)[22, 30])
+    (tmp_path / "masks").mkdir()
+    painted(tmp_path / "masks/005.png", TEAL, PINK)
+    assert exit_code(*line, "--mask", tmp_path / "masks") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert (int(project.labels(5)[8, 12]), int(project.labels(5)[22, 30])) == (teal, pink)
+        labels = [project.labels(frame) for frame in range(NUM_FRAMES)]
+    # What was exported, turned into RGB by a tool and corrected in one frame.
+    (tmp_path / "exported").mkdir()
+    for file in (tmp_path / "out/masks").iterdir():
+        with Image.open(file) as image:
+            picture = np.asarray(image.convert("RGB"))
+        Image.fromarray(picture[::-1] if file.stem == "003" else picture).save(tmp_path / "exported" / file.name)
+    assert exit_code(*line, "--mask", tmp_path / "exported") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert torch.equal(project.labels(3), labels[3].flip(0))
+
+
+def test_colours_that_may_be_of_an_object_without_one_are_refused(tmp_path, turning):
+    frames, labels = turning
+    with mm.Project.create(tmp_path / "made", frames, size=64) as project:
+        for object_id in (1, 2):
+            project.add_object()
+            project.set_key(0, object_id, torch.from_numpy(labels[0] == object_id))
+    line = ("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite")
+    green = labelled((tmp_path / "masks/00006.png", labels[6]), only=[2])
+    before = journal_of(tmp_path / "made")
+    for given in (("--at", f"6={green}"), ("--mask", tmp_path / "masks")):
+        code, said = mnemask(*line, *given)
+        assert code == 2
+        assert "#00ff00, but the colours of objects 1, 2 are not known" in said
+        assert "--at 6:1=00006.png, or --at 6:3=00006.png for a new one" in said
+    assert journal_of(tmp_path / "made") == before
+    assert exit_code(*line, "--at", f"6:2={green}") == 0
+    davis = davis_palette().tolist()
+    exported = labelled((tmp_path / "rgb7.png", labels[7]), painted_in=davis[1:])
+    indexed = labelled((tmp_path / "8.png", labels[8]), palette=davis_palette().ravel().tolist())
+    assert exit_code(*line, "--at", f"7={exported}", "--at", f"8={indexed}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert set(project.state.objects) == {1, 2}
+        assert all((project.labels(frame).numpy() == labels[frame]).all() for frame in (7, 8))
+
+
+def test_a_palette_that_was_made_for_its_file_alone_exchanges_no_objects(tmp_path, turning):
+    frames, labels = turning
+    line = ("project", tmp_path / "made", "-o", tmp_path / "out", "--overwrite")
+    both = labelled((tmp_path / "rgb0.png", labels[0]))
+    assert exit_code(*line, "--video", frames, "--size", 64, "--at", f"0={both}") == 0
+    own = labelled((tmp_path / "p6.png", 3 - labels[6]), only=[1], palette=[0, 0, 0, *GREEN])
+    code, said = mnemask(*line, "--at", f"6={own}")
+    assert code == 2
+    assert "#00ff00 as index 1 but the project has it as 2" in said
 
 
 def test_a_file_of_several_pictures_is_no_mask_of_one_frame(tmp_path, session):

@@ -198,7 +198,7 @@ class _Request:
                 overwrite=self.overwrite,
             )
             marks = read_marks(self.at, pictures, state)
-        known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
+        known = {*(state.objects if state else ()), *(mark.object_id for mark in marks)}
         if not self.mask:
             refuse_unknown(self.infos, known)
         return marks

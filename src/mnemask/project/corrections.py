@@ -31,15 +31,16 @@ _UNCHANGED = "unchanged"  # in `Key.how`: the mask is that of the project, in a 
 
 
 class Mark(NamedTuple):
-    """The mask of one object in one frame."""
+    """The mask of one object in one frame, and the colours, as "#rrggbb", that stand for the object in its file."""
 
     frame: int
     object_id: int
     mask: Bool[Tensor, "H W"]
+    painted: Sequence[str] = ()
 
 
 def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -> list[Mark]:
-    """Returns the masks of `FRAME[:ID]=MASK`, by frame; one colour is one object in all files.
+    """Returns the masks of `FRAME[:ID]=MASK`, by frame; one colour is one object in all files, also of earlier calls.
 
     Args:
         texts: the frames, ids and files.
@@ -69,12 +70,14 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
             )
         files.append(file)
         readings.append(torch.from_numpy(inspect_mask(mark.path, frames.size).labels))
-    ids = ColourIds.of(files)
-    found = [
-        Mark(file.frame, object_id, labels == label)
-        for file, labels in zip(files, readings, strict=True)
-        for label, object_id in ids.ids_of(file).items()
-    ]
+    ids = ColourIds.of(files, {} if state is None else _colours_in(state))
+    found = []
+    for file, labels in zip(files, readings, strict=True):
+        shown = ids.ids_of(file)
+        for object_id in dict.fromkeys(shown.values()):
+            own = [label for label, each in shown.items() if each == object_id]
+            mask = torch.isin(labels, torch.tensor(own))
+            found.append(Mark(file.frame, object_id, mask, ids.painted(file, own, object_id)))
     _say(ids)
     return found
 
@@ -82,10 +85,10 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
 def set_marks(project: Project, marks: Iterable[Mark]) -> list[int]:
     """Sets masks as keys, adding new objects, and returns the frames."""
     marked = []
-    for frame, object_id, mask in marks:
+    for frame, object_id, mask, painted in marks:
         if object_id not in project.state.objects:
             project.add_object(object_id=object_id)
-        project.set_key(frame, object_id, mask)
+        project.set_key(frame, object_id, mask, {"painted": painted} if painted else None)
         marked.append(frame)
     return marked
 
@@ -116,7 +119,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
     listed, _ = match_frames(list_masks(place), stems, project.num_frames)
     size, known = project.frames.size, project.state.objects
     files = {frame: _read(listed[frame], frame, size, known) for frame in sorted(listed)}
-    colours = ColourIds.of(list(files.values()))
+    colours = ColourIds.of(list(files.values()), _colours_in(project.state), exported=True)
     shown = {frame: colours.ids_of(file) if file.labels else {} for frame, file in files.items()}
     matched = {frame: path for frame, path in listed.items() if shown[frame] or is_annotated(path)}
     if 2 * len(matched) >= len(listed):
@@ -155,11 +158,14 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
     for frame in changed:
         keys = project.state.keys_at(frame)
         for each in masks(frame):
+            own = [label for label, object_id in shown[frame].items() if object_id == each.object_id]
+            painted = colours.painted(files[frame], own, each.object_id)
+            how = {"tool": place.name, **({"painted": painted} if painted else {})}
             if each.differs:
-                project.set_key(frame, each.object_id, each.mask, {"tool": place.name})
-            elif each.mask.any():
-                how = keys[each.object_id].how if each.object_id in keys else {"tool": place.name, _UNCHANGED: True}
                 project.set_key(frame, each.object_id, each.mask, how)
+            elif each.mask.any():
+                old = keys.get(each.object_id)
+                project.set_key(frame, each.object_id, each.mask, old.how if old else how | {_UNCHANGED: True})
     return changed
 
 
@@ -236,6 +242,11 @@ def _file_masks(
         own = [label for label, each in shown.items() if each == object_id]
         mask = torch.from_numpy(np.isin(labels, own))
         yield _FileMask(object_id, mask, not torch.equal(mask, stored == object_id))
+
+
+def _colours_in(state: State) -> dict[int, tuple[str, ...]]:
+    """Returns the colours that have marked each object of a project so far."""
+    return {object_id: each.painted for object_id, each in state.objects.items()}
 
 
 def _say(ids: ColourIds) -> None:

@@ -1,6 +1,7 @@
 """The state of a project: an immutable value that each action of the user turns into the next one."""
 
 import colorsys
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ Run = tuple[int, int]  # first and last frame
 
 COLORS = ("#4aa3ff", "#ff9f43", "#b388ff", "#2ed3a2", "#ff6b9d", "#ffd166", "#26c6da", "#f2545b", "#a6d94a", "#8aa4c8")
 _LIGHTNESS = (0.4, 0.52, 0.64, 0.76)
+_RGB = re.compile(r"#[0-9a-f]{6}")
 UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_key", "accept", "unaccept")
 
 
@@ -25,12 +27,14 @@ class ProjectObject:
         name: its display name.
         category: its class, such as "camel"; empty for none.
         color: "#rrggbb".
+        painted: the colours that have marked it in mask files, each "#rrggbb"; no other object has them.
     """
 
     id: int
     name: str
     category: str
     color: str
+    painted: tuple[str, ...] = ()
 
     @property
     def info(self) -> ObjectInfo:
@@ -46,7 +50,7 @@ class Key:
         frame: the frame's number.
         object_id: the object's id.
         mask: path of the mask's file in the project's folder; its name contains a digest of the content.
-        how: how it was made, for the studio: clicks, box, tool.
+        how: how it was made, for the studio: clicks, box, tool, colours that it was painted in.
     """
 
     frame: int
@@ -117,7 +121,9 @@ def applied(state: State, action: Action) -> State:
         known = _object(state, action["object"])
         key = Key(action["frame"], known.id, action["mask"], action.get("how", {}))
         others = {place: each for place, each in state.keys.items() if place != (key.frame, known.id)}
-        return replace(state, keys={**others, (key.frame, known.id): key})
+        # A fact of the object, since another key may replace this one.
+        objects = {**state.objects, known.id: replace(known, painted=(*known.painted, *_new_colours(state, key)))}
+        return replace(state, objects=objects, keys={**others, (key.frame, known.id): key})
     if kind == "clear_key":
         place = (action["frame"], action["object"])
         return replace(state, keys={other: key for other, key in state.keys.items() if other != place})
@@ -176,6 +182,14 @@ def _add_object(state: State, action: Action) -> State:
     name = action.get("name") or f"Object {number}"
     new = _checked(ProjectObject(number, name, action.get("category") or "", color))
     return replace(state, objects={**state.objects, number: new})
+
+
+def _new_colours(state: State, key: Key) -> list[str]:
+    """Returns the colours that a key was painted in and that no object of the project has yet."""
+    taken = {colour for each in state.objects.values() for colour in each.painted}
+    painted = key.how.get("painted")
+    colours = [str(colour) for colour in painted] if isinstance(painted, list | tuple) else []
+    return [colour for colour in dict.fromkeys(colours) if _RGB.fullmatch(colour) and colour not in taken]
 
 
 def _color(number: int) -> str:

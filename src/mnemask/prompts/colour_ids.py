@@ -1,4 +1,4 @@
-"""Object ids for the labels in all mask files of a run: one colour, one id.
+"""Object ids for the labels in all mask files of a run, or of a project: one colour, one id.
 
 Files with ids (palette indices, grey levels) keep them. Painted colours are numbered in order of appearance, and mean
 the same object in every later file; a palette made for one file alone is detected by its colours.
@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, listed
 from mnemask.io.images import BORDER_SHARE
 from mnemask.io.label_files import gone_in
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import SAME_COLOUR
-from mnemask.prompts.mask_reading import RGB, MaskReading
+from mnemask.prompts.mask_reading import RGB, MaskReading, rgb_of
 from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 
@@ -92,6 +93,11 @@ class MarkedFile:
         wide, high = abs(width - columns * frame.pixel_aspect) <= 1, abs(height - rows / frame.pixel_aspect) <= 1
         return self.size != frame.size and ((height == rows and wide) or (width == columns and high))
 
+    @property
+    def shows_davis(self) -> bool:
+        """Whether each label is the index of its colour in the DAVIS palette."""
+        return all(_is_davis(label, colour) for label, colour in self.colours.items())
+
     def warn_if_whole(self, mask: Bool[Tensor, "H W"], object_id: int, frame: int) -> None:
         """Warns if an object's mask covers nearly the whole picture, or most of it and of its border."""
         share = float(mask.float().mean())
@@ -113,22 +119,38 @@ class ColourIds:
     Attributes:
         by_colour: the id of each colour seen so far.
         known: the ids of all objects so far.
+        unpainted: the ids of objects that exist, and whose colours are unknown: any new colour may be theirs.
         notes: sentences that say what was guessed.
     """
 
     by_colour: dict[RGB, int] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
+    unpainted: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
-    _said_by: dict[RGB, Path] = field(default_factory=dict)
+    _said_by: dict[RGB, Path | str] = field(default_factory=dict)
     _by_index: dict[int, tuple[RGB, Path]] = field(default_factory=dict)
     _to_come: set[int] = field(default_factory=set)
     _levels: set[int] = field(default_factory=set)
     _white: bool = False  # whether white was object 1 of a black and white file
 
     @classmethod
-    def of(cls, files: Sequence[MarkedFile]) -> "ColourIds":
-        """Returns the ids from the palettes of all files of a run; raises MaskError if two contradict each other."""
-        ids = cls()
+    def of(
+        cls, files: Sequence[MarkedFile], objects: Mapping[int, Sequence[str]] | None = None, *, exported: bool = False
+    ) -> "ColourIds":
+        """Returns the ids from the palettes of all files of a run; raises MaskError if two contradict each other.
+
+        Args:
+            files: the files.
+            objects: the colours, as "#rrggbb", of the objects that exist already, by id.
+            exported: whether files in colours of the DAVIS palette alone, none of which was painted before, show the
+                ids of the objects, as an export does that a tool has turned into RGB.
+        """
+        objects = objects or {}
+        painted = {_rgb(colour): object_id for object_id, colours in objects.items() for colour in colours}
+        if exported and all(file.shows_davis and painted.keys().isdisjoint(file.colours.values()) for file in files):
+            painted = {}
+        ids = cls(painted, {*objects}, {*objects} - {*painted.values()})
+        ids._said_by.update(dict.fromkeys(painted, "the project"))
         for file in files:
             if file.object_id is not None:
                 ids._to_come.add(file.object_id)
@@ -136,7 +158,8 @@ class ColourIds:
                 ids._to_come.update(file.labels)
                 ids._levels.update(() if file.colours else file.labels)
                 for label, colour in file.colours.items():
-                    ids._learn(colour, label, file)
+                    if not (colour in painted and _is_davis(label, colour)):  # an export shows each id in that colour
+                        ids._learn(colour, label, file)
                     ids._refuse_another_palette(label, colour, file)
         return ids
 
@@ -177,6 +200,13 @@ class ColourIds:
         self.known.update(found.values())
         return found
 
+    def painted(self, file: MarkedFile, labels: Iterable[int], object_id: int) -> list[str]:
+        """Returns the colours, as "#rrggbb", that stand for an object in a file; none if only its id was recognized."""
+        if file.object_id is not None or object_id in self.unpainted:
+            return []
+        colours = [(label, file.colours[label]) for label in labels if label in file.colours]
+        return [_hex(colour) for label, colour in colours if file.kind != "ids" or not _is_davis(label, colour)]
+
     def free_id(self) -> int:
         """Returns the lowest id that no object has."""
         return self._free({*self.known, *self.by_colour.values()})
@@ -216,8 +246,7 @@ class ColourIds:
 
     def _of_colours(self, file: MarkedFile) -> dict[int, int]:
         """Returns the ids of painted colours: known ones, else their DAVIS indices, else the next free ids."""
-        davis = davis_palette()
-        is_davis = all(label < 256 and tuple(davis[label].tolist()) == c for label, c in file.colours.items())
+        is_davis = file.shows_davis
         others = {i for colour, i in self.by_colour.items() if colour not in file.colours.values()}
         for colour in file.colours.values():
             if colour not in self.by_colour and (grey := self._grey(colour)):
@@ -232,6 +261,7 @@ class ColourIds:
             )
         if len(new) == len(file.colours):
             self._refuse_shifted(file)
+        self._refuse_ambiguous(file, [colour for label, colour in new.items() if not is_davis or label in others])
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
         # Ids that later files use are avoided, except in the first file, whose objects later files correct.
         avoided = {*self.known, *others, *self._to_come} if self.known else set()
@@ -246,6 +276,20 @@ class ColourIds:
             self.notes.append(f"{in_words(file.frame)}, {file.path.name}: {said}")
         return found
 
+    def _refuse_ambiguous(self, file: MarkedFile, colours: Sequence[RGB]) -> None:
+        """Raises MaskError if colours are new, and may be those of objects that exist."""
+        if not (colours and self.unpainted):
+            return
+        first, ids = min(self.unpainted), sorted(self.unpainted)
+        known = f"the colour of object {first} is" if len(ids) == 1 else f"the colours of objects {listed(ids)} are"
+        name, at = file.path.name, typed(file.frame)
+        raise MaskError(
+            f"mask {file.path} for {in_words(file.frame)} has {_hex(colours[0])}, but {known} not known, so it does "
+            "not say which object it shows",
+            f"give the mask of each object with its id, such as --at {at}:{first}={name}, or --at "
+            f"{at}:{self.free_id()}={name} for a new one",
+        )
+
     def _refuse_shifted(self, file: MarkedFile) -> None:
         """Raises MaskError if every colour is new but close to one of other files, as after a colour profile change."""
         near = [(colour, known) for colour in file.colours.values() for known in self.by_colour if _near(colour, known)]
@@ -257,6 +301,16 @@ class ColourIds:
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
                 f"use the same colour for both, or give its id (--at {typed(file.frame)}:ID={file.path.name})",
             )
+
+
+@cache
+def _davis_colours() -> tuple[RGB, ...]:
+    return tuple(map(rgb_of, davis_palette()))
+
+
+def _is_davis(label: int, colour: RGB) -> bool:
+    """Returns whether a colour is that of an index in the DAVIS palette."""
+    return label < len(_davis_colours()) and _davis_colours()[label] == colour
 
 
 def _digest(reading: MaskReading) -> bytes:
@@ -276,6 +330,11 @@ def _luma(colour: RGB) -> int:
 
 def _hex(colour: RGB) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _rgb(text: str) -> RGB:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
 
 
 def colours_said(ids: ColourIds) -> dict[str, int]:
