@@ -691,6 +691,24 @@ def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects
         assert again.num_frames == NUM_FRAMES
 
 
+def test_pictures_of_several_sizes_are_no_video_and_in_a_project_made_of_them_count_as_damaged(
+    tmp_path, clip, compact, monkeypatch, caplog
+):
+    source = write_images(tmp_path / "clip", clip[1])
+    cv2.imwrite(str(source / "00005.png"), np.zeros((SIZE[0], SIZE[1] + 8, 3), np.uint8))
+    with refusal(FrameError, "00005.png of 'clip' is 104x64 pixels, 00000.png is 96x64", "scale or remove it"):
+        mm.Project.create(tmp_path / "project", source, compact)
+    assert not (tmp_path / "project").exists()
+    monkeypatch.setattr("mnemask.project.project.refuse_other_sizes", lambda paths, name: None)  # earlier versions
+    with mm.Project.create(tmp_path / "project", source, compact, size=min(SIZE)) as made:
+        for _ in range(2):
+            with refusal(FrameError, r"frame 5 \(00005\) of .clip. is 104x64 pixels, the video is 96x64", "scale"):
+                made.frames[5]
+        track_first(made, clip[2])
+        assert made.is_tracked(5)
+        assert "the picture of frame 4 takes its place" in caplog.text
+
+
 def test_pictures_show_what_is_remembered_and_why(tracked, clip):
     assert picture_memory(tracked, 8).shape[1:] == (1280, 3)
     assert picture_reason(tracked, 8, 20, 30).shape[2] == 3

@@ -8,6 +8,8 @@ import shutil
 import threading
 from fractions import Fraction
 
+import cv2
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -247,6 +249,21 @@ def test_a_video_whose_project_was_deleted_while_it_was_open_gets_a_new_one(tmp_
     api.close()
     with refusal(OutputError, "already contains a project"):
         mm.Project.create(tmp_path / "projects" / name, clip)
+
+
+def test_a_folder_of_pictures_of_several_sizes_is_refused_and_leaves_no_project(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    cv2.imwrite(str(clip / "00005.png"), np.zeros((*SIZE[::-1], 3), np.uint8))
+    api = Api(Workspace(tmp_path / "projects", [tmp_path], tiny_model))
+
+    async def answer():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(api.app()), base_url="http://studio") as client:
+            return await client.post("/api/projects", json={"path": str(clip)})
+
+    refused = asyncio.run(answer())
+    assert refused.status_code == 400
+    assert "00005.png of 'clip' is 96x144 pixels, 00000.png is 144x96" in refused.json()["error"]
+    assert list((tmp_path / "projects").iterdir()) == []
 
 
 def test_pages_of_a_project_that_was_closed_connect_again(tmp_path, tiny_model):

@@ -17,6 +17,7 @@ from torch import Tensor
 from mnemask.engines import load_model
 from mnemask.errors import InputError, ObjectIdError, OutputError
 from mnemask.io.atomic import make_folder
+from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
@@ -111,7 +112,7 @@ class Project:
             OutputError: the folder already contains a project or other files that are in the way, or it cannot be
                 written to.
             InputError: a setting is unknown or invalid.
-            FrameError: the video cannot be read.
+            FrameError: the video cannot be read, or its images differ in size.
         """
         folder = Path(folder)
         if (folder / ABOUT).exists():
@@ -124,6 +125,7 @@ class Project:
         is_new = False
         try:
             with FrameAccess(Path(source).resolve()) as frames:
+                refuse_other_sizes(frames.files or (), frames.name)
                 is_new = not folder.exists()
                 make_folder(folder)
                 (folder / JOURNAL).unlink(missing_ok=True)  # of a project that was never completed
