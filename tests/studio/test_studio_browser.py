@@ -371,6 +371,48 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
     assert set(labels.unique().tolist()) == {0, 1, 2}
 
 
+def test_an_object_that_was_never_tracked_is_not_shown_as_tracked_though_another_was(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        shows(page, "#hint", "Right-click removes; when the mask fits, press T to track")
+        page.keyboard.press("n")
+        shows(page, "#toast", "Nothing is tracked yet.")
+        track(page, "t")
+        page.keyboard.press("n")
+        shows(page, "#toast", "No doubtful frames: all masks look certain and stable.")
+        page.locator("#goto").fill("4")
+        page.keyboard.press("Enter")
+        at_frame(page, 4)
+        shows(page, "#badge", "tracked")
+        take_a_brush(page)
+        shows(page, "#badge", "not tracked")
+        dab(page, *middle(masks[4, 1]))
+        saved(page)
+        page.keyboard.press("c")
+        shows(page, "#hint", "Right-click removes; when the mask fits, press T to track")
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 5)
+        shows(page, "#badge", "not tracked")
+        shows(page, "#facts", f"Tracked0 of {NUM_FRAMES} frames")
+        page.keyboard.press("n")
+        shows(page, "#toast", f"Object 2 is not tracked in {NUM_FRAMES - 5} frames.")
+        page.keyboard.press("Control+e")
+        missing = f"Object 2 is neither tracked nor marked in {NUM_FRAMES - 1} of {NUM_FRAMES} frames, 4 of them"
+        shows(page, "#untracked", f"{missing} before its first mark: it will be missing there.")
+        page.keyboard.press("Escape")
+        page.keyboard.press("1")
+        shows(page, "#badge", "tracked")
+        shows(page, "#facts dd:last-child", f"{NUM_FRAMES} of {NUM_FRAMES} frames")
+        for row in (2, 1):
+            page.get_by_role("button", name=re.compile("^Delete")).first.click()
+            page.wait_for_selector(f"#objects li:nth-child({row})", state="detached")
+            saved(page)
+            shows(page, "#badge", "not tracked")
+            page.keyboard.press("n")
+            shows(page, "#toast", "Nothing is tracked yet.")
+
+
 def keys_of(page, project="clip"):
     """What is marked, as the server says."""
     return page.evaluate(
@@ -1049,7 +1091,8 @@ def test_no_key_of_playing_or_tracking_ends_an_export_and_all_exports_can_be_had
         shows(
             page,
             "#untracked",
-            f"{NUM_FRAMES - 1} of {NUM_FRAMES} frames are neither tracked nor marked: they will be empty.",
+            f"Object 1 is neither tracked nor marked in {NUM_FRAMES - 1} of {NUM_FRAMES} frames: "
+            "it will be missing there.",
         )
         page.get_by_role("radio", name="WebM").check()
         page.get_by_label("Smooth over").select_option("9")

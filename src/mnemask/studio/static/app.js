@@ -10,6 +10,7 @@ const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
 const HEIGHTS = [480, 720, 1080, 2160, 4320];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
+const COARSE = matchMedia("(pointer: coarse)"); // fingers rather than a mouse
 const LEAST = 12; // the fewest frames in the cache, of any size
 
 class Studio {
@@ -136,7 +137,7 @@ class Studio {
     for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
     if (!this.view.objects.has(this.selected)) this.selected = state.objects.at(-1)?.id ?? 0;
     if (state.job) this.takeJob(state.job);
-    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
+    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
@@ -521,8 +522,15 @@ class Studio {
   /** @param {number} way */
   jumpDoubt(way) {
     const frames = this.time.data?.doubtful ?? [];
-    if (!frames.length) this.complain("No doubtful frames: all masks look certain and stable.", true);
+    if (!frames.length) this.complain(this.whyNoDoubt(), true);
     this.jump(frames, way);
+  }
+
+  whyNoDoubt() {
+    const objects = this.state?.objects ?? [];
+    if (!objects.some(({ id }) => this.coverage(id).tracked)) return "Nothing is tracked yet.";
+    const gaps = objects.filter(({ id }) => this.coverage(id).untracked).map(({ id, name }) => `${name} is not tracked in ${frames(this.coverage(id).untracked)}`);
+    return gaps.length ? `${gaps.join(", ")}.` : "No doubtful frames: all masks look certain and stable.";
   }
 
   /** @param {number[]} frames @param {number} way */
@@ -530,6 +538,9 @@ class Studio {
     const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
     if (next !== undefined) this.seek(next);
   }
+
+  /** @param {number} id @returns {Coverage} */
+  coverage(id) { return this.state?.coverage[id] ?? { tracked: 0, untracked: 0, before: 0 }; }
 
   keyNow() { return this.state?.keys.find((key) => key.frame === this.frame && key.object_id === this.selected); }
 
@@ -668,10 +679,10 @@ class Studio {
     if (cross && aiming) return `${Math.round(cross[0])}, ${Math.round(cross[1])} · arrows move, ${this.pressHint()}, Esc leaves`;
     if (this.why) return "Click on a pixel to see which tokens it was read from";
     if (this.tracking) return "Tracking: Space pauses";
-    const { tool } = this.view;
+    const { tool } = this.view, { tracked } = this.coverage(this.selected), marked = state.keys.some((key) => key.object_id === this.selected);
     if (tool === "polygon") return "Click on the corners; Enter or the first corner closes the polygon";
-    if (tool === "click" && !state.keys.length) return "Click on the object you want to cut out";
-    if (tool === "click" && state.keys.length && !state.tracked) return "Right-click removes; when the mask fits, press T to track";
+    if (tool === "click" && !marked && !tracked) return "Click on the object you want to cut out";
+    if (tool === "click" && !tracked) return COARSE.matches ? "− removes; when the mask fits, tap Track" : "Right-click removes; when the mask fits, press T to track";
     if (tool === "click" && this.minus) return "Clicks remove";
     return "";
   }
@@ -726,8 +737,8 @@ class Studio {
 
   /** @param {State} state */
   renderFrame(state) {
-    const key = this.keyNow(), accepted = this.isAccepted(), { known = false, doubt: doubts } = this.view.labels ?? {};
-    const doubt = doubts?.[this.selected] ?? 0;
+    const key = this.keyNow(), accepted = this.isAccepted(), { labels } = this.view;
+    const known = labels?.known?.includes(this.selected), doubt = labels?.doubt?.[this.selected] ?? 0;
     const live = this.follows && this.tracking ? this.job?.confidence?.[this.selected] : undefined;
     const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
@@ -738,9 +749,9 @@ class Studio {
     /** @type {[string, string][]} */
     const rows = [];
     if (live) rows.push(["Certainty", `${Math.round(live[0] * 100)} %`], ["Area", `${live[1].toLocaleString("en")} px`]);
-    else if (known && !key && this.selected) rows.push(["Doubt", `${Math.round(doubt * 100)} %`]);
+    else if (known && !key) rows.push(["Doubt", `${Math.round(doubt * 100)} %`]);
     if (key) rows.push(["Marked by", key.how.tool ?? "API"]);
-    if (!live) rows.push(["Tracked", `${state.tracked} of ${state.num_frames} frames`]);
+    if (!live && this.selected) rows.push(["Tracked", `${this.coverage(this.selected).tracked} of ${frames(state.num_frames)}`]);
     facts.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
     $("accept").querySelector("span")?.replaceChildren(accepted ? "Unaccept" : "Accept");
     $("accept-to").textContent = accepted ? "The whole run" : "Up to here";
@@ -812,11 +823,18 @@ class Studio {
 
   openExport() {
     if (!this.state) return;
-    const { objects, empty, num_frames: all } = this.state;
+    const { objects, num_frames: all } = this.state;
     $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
-    $("untracked").textContent = empty ? `${empty} of ${all} frames are neither tracked nor marked: they will be empty.` : "";
+    $("untracked").textContent = objects.map((object) => this.lack(object, all)).filter(Boolean).join("\n");
     dialog("export-dialog").showModal();
     /** @type {HTMLElement | null} */ (document.querySelector("[name=format]:checked"))?.focus();
+  }
+
+  /** In how many frames an export will lack an object; empty if in none. @param {StudioObject} object @param {number} all */
+  lack({ id, name }, all) {
+    const { untracked, before } = this.coverage(id), count = untracked + before;
+    const early = before ? `, ${before < count ? `${before} of them` : "all"} before its first mark` : "";
+    return count ? `${name} is neither tracked nor marked in ${count} of ${frames(all)}${early}: it will be missing there.` : "";
   }
 
   async export() {
@@ -947,6 +965,9 @@ function input(type, value, label, work) {
   });
   return field;
 }
+
+/** @param {number} count */
+function frames(count) { return `${count} ${count === 1 ? "frame" : "frames"}`; }
 
 /** @param {number} seconds */
 function time(seconds) {
