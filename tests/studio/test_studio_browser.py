@@ -1009,6 +1009,66 @@ def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, mas
         assert len(keys_of(page, studio.project)) == 1
 
 
+def choose(page, project):
+    page.keyboard.press("Control+o")
+    page.locator("#projects button", has_text=project).click()
+
+
+def test_the_video_that_was_chosen_last_is_opened_and_a_click_made_meanwhile_stays_in_the_one_it_was_made_in(
+    tmp_path, masks
+):
+    clips = [write_clip(tmp_path / name) for name in ("first", "second")]
+    with running(*clips, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        here, other = studio.project, "first" if studio.project == "second" else "second"
+        slow = Held(page, f"**/api/projects/{other}")
+        choose(page, other)
+        slow.wait()
+        made = Held(page, "**/actions")
+        page.mouse.click(*place(page, *middle(masks[0, 0])))
+        made.wait()
+        slow.end()
+        shows(page, "#video-name", other)
+        with page.expect_response(re.compile("/clicks$")):
+            made.end()
+        saved(page)
+        assert [key["frame"] for key in keys_of(page, here)] == [0]
+        assert keys_of(page, other) == []
+        slow = Held(page, f"**/api/projects/{here}")
+        choose(page, here)
+        slow.wait()
+        choose(page, other)
+        saved(page)
+        slow.end()
+        page.wait_for_timeout(300)
+        shows(page, "#video-name", other)
+
+
+def test_what_is_drawn_is_of_the_object_that_it_was_begun_with(tmp_path, masks):
+    clip, actions = write_clip(tmp_path / "clip"), "/api/projects/clip/actions"
+    with (
+        running(clip, projects=tmp_path / "projects") as studio,
+        browsing(studio, refused=True) as page,
+        studio.client() as client,
+    ):
+        lost = re.compile(r"/projects/clip(/actions|/clicks)?$")
+        page.route(lost, lambda route: route.abort())
+        page.mouse.click(*place(page, *middle(masks[0, 0])))
+        shows(page, "#saved", "Not saved")
+        page.unroute(lost)
+        client.post(actions, json={"do": "settings", "frames": 3})  # the page hears that the studio is there again
+        saved(page)
+        [key] = keys_of(page)
+        assert (key["object_id"], len(key["how"]["points"])) == (1, 1)
+        take_a_brush(page)
+        page.mouse.move(*place(page, 20, 20))
+        page.mouse.down()
+        client.post(actions, json={"do": "remove_object", "object_id": 2})  # as another page would
+        page.wait_for_selector("#objects li:nth-child(2)", state="detached")
+        page.mouse.up()
+        shows(page, "#toast", re.compile("^Object 2 does not exist"))
+        assert keys_of(page) == [key]
+
+
 def in_view(page, selector, within):
     """Whether an element lies between top and bottom of another one."""
     inner, outer = page.locator(selector).bounding_box(), page.locator(within).bounding_box()
