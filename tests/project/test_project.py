@@ -600,6 +600,31 @@ def test_the_table_of_a_project_says_how_certain_each_mask_was(tmp_path, tracked
     assert [float(row["certainty"]) for row in rows] == pytest.approx(certainty.tolist(), abs=0.005)
 
 
+def test_the_table_of_a_project_has_no_row_where_nobody_looked_for_an_object(tmp_path, tracked, clip):
+    dog = tracked.add_object("dog")
+    tracked.set_key(3, dog, clip[2][3, 1])
+    tracked.set_key(6, dog, torch.zeros(SIZE, dtype=torch.bool))
+    assert not tracked.looked_for(dog).any()
+    tracked.track(6, to=9)
+    assert np.flatnonzero(tracked.looked_for(dog)).tolist() == [6, 7, 8, 9], "it was not found"
+    tracked.add_object("nobody")
+    export_masks(tracked, "table", tmp_path / "table")
+    with (tmp_path / "table/table.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in rows if row["object"] == str(CAT)] == list(range(NUM_FRAMES))
+    told = [(int(row["frame"]), row["area"] != "0", row["doubt"]) for row in rows if row["object"] == str(dog)]
+    assert told == [(3, True, "0.000"), *((frame, False, "0.000") for frame in (6, 7, 8, 9))]
+    assert {row["object"] for row in rows} == {str(CAT), str(dog)}
+
+
+def test_a_new_object_has_not_the_number_of_one_that_was_looked_for_in_vain(tracked):
+    dog = tracked.add_object("dog")
+    tracked.set_key(3, dog, torch.zeros(SIZE, dtype=torch.bool))
+    tracked.track(3)
+    tracked.remove_object(dog)
+    assert not tracked.looked_for(tracked.add_object("bird")).any()
+
+
 def test_doubt_rises_where_the_mask_leaps(tracked, clip):
     masks = clip[2]
     assert tracked.confidence(CAT)["doubt"].max() < 0.5
@@ -689,6 +714,24 @@ def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects
     (tmp_path / "project/project.json").write_text(json.dumps(about))
     with mm.Project(tmp_path / "project", compact) as again:
         assert again.num_frames == NUM_FRAMES
+
+
+def test_pictures_of_several_sizes_are_no_video_and_in_a_project_made_of_them_count_as_damaged(
+    tmp_path, clip, compact, monkeypatch, caplog
+):
+    source = write_images(tmp_path / "clip", clip[1])
+    cv2.imwrite(str(source / "00005.png"), np.zeros((SIZE[0], SIZE[1] + 8, 3), np.uint8))
+    with refusal(FrameError, "00005.png of 'clip' is 104x64 pixels, 00000.png is 96x64", "scale or remove it"):
+        mm.Project.create(tmp_path / "project", source, compact)
+    assert not (tmp_path / "project").exists()
+    monkeypatch.setattr("mnemask.project.project.refuse_other_sizes", lambda paths, name: None)  # earlier versions
+    with mm.Project.create(tmp_path / "project", source, compact, size=min(SIZE)) as made:
+        for _ in range(2):
+            with refusal(FrameError, r"frame 5 \(00005\) of .clip. is 104x64 pixels, the video is 96x64", "scale"):
+                made.frames[5]
+        track_first(made, clip[2])
+        assert made.is_tracked(5)
+        assert "the picture of frame 4 takes its place" in caplog.text
 
 
 def test_pictures_show_what_is_remembered_and_why(tracked, clip):

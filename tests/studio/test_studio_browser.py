@@ -371,6 +371,48 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
     assert set(labels.unique().tolist()) == {0, 1, 2}
 
 
+def test_an_object_that_was_never_tracked_is_not_shown_as_tracked_though_another_was(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        shows(page, "#hint", "Right-click removes; when the mask fits, press T to track")
+        page.keyboard.press("n")
+        shows(page, "#toast", "Nothing is tracked yet.")
+        track(page, "t")
+        page.keyboard.press("n")
+        shows(page, "#toast", "No doubtful frames: all masks look certain and stable.")
+        page.locator("#goto").fill("4")
+        page.keyboard.press("Enter")
+        at_frame(page, 4)
+        shows(page, "#badge", "tracked")
+        take_a_brush(page)
+        shows(page, "#badge", "not tracked")
+        dab(page, *middle(masks[4, 1]))
+        saved(page)
+        page.keyboard.press("c")
+        shows(page, "#hint", "Right-click removes; when the mask fits, press T to track")
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 5)
+        shows(page, "#badge", "not tracked")
+        shows(page, "#facts", f"Tracked0 of {NUM_FRAMES} frames")
+        page.keyboard.press("n")
+        shows(page, "#toast", f"Object 2 is not tracked in {NUM_FRAMES - 5} frames.")
+        page.keyboard.press("Control+e")
+        missing = f"Object 2 is neither tracked nor marked in {NUM_FRAMES - 1} of {NUM_FRAMES} frames, 4 of them"
+        shows(page, "#untracked", f"{missing} before its first mark: it will be missing there.")
+        page.keyboard.press("Escape")
+        page.keyboard.press("1")
+        shows(page, "#badge", "tracked")
+        shows(page, "#facts dd:last-child", f"{NUM_FRAMES} of {NUM_FRAMES} frames")
+        for row in (2, 1):
+            page.get_by_role("button", name=re.compile("^Delete")).first.click()
+            page.wait_for_selector(f"#objects li:nth-child({row})", state="detached")
+            saved(page)
+            shows(page, "#badge", "not tracked")
+            page.keyboard.press("n")
+            shows(page, "#toast", "Nothing is tracked yet.")
+
+
 def keys_of(page, project="clip"):
     """What is marked, as the server says."""
     return page.evaluate(
@@ -967,6 +1009,66 @@ def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, mas
         assert len(keys_of(page, studio.project)) == 1
 
 
+def choose(page, project):
+    page.keyboard.press("Control+o")
+    page.locator("#projects button", has_text=project).click()
+
+
+def test_the_video_that_was_chosen_last_is_opened_and_a_click_made_meanwhile_stays_in_the_one_it_was_made_in(
+    tmp_path, masks
+):
+    clips = [write_clip(tmp_path / name) for name in ("first", "second")]
+    with running(*clips, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        here, other = studio.project, "first" if studio.project == "second" else "second"
+        slow = Held(page, f"**/api/projects/{other}")
+        choose(page, other)
+        slow.wait()
+        made = Held(page, "**/actions")
+        page.mouse.click(*place(page, *middle(masks[0, 0])))
+        made.wait()
+        slow.end()
+        shows(page, "#video-name", other)
+        with page.expect_response(re.compile("/clicks$")):
+            made.end()
+        saved(page)
+        assert [key["frame"] for key in keys_of(page, here)] == [0]
+        assert keys_of(page, other) == []
+        slow = Held(page, f"**/api/projects/{here}")
+        choose(page, here)
+        slow.wait()
+        choose(page, other)
+        saved(page)
+        slow.end()
+        page.wait_for_timeout(300)
+        shows(page, "#video-name", other)
+
+
+def test_what_is_drawn_is_of_the_object_that_it_was_begun_with(tmp_path, masks):
+    clip, actions = write_clip(tmp_path / "clip"), "/api/projects/clip/actions"
+    with (
+        running(clip, projects=tmp_path / "projects") as studio,
+        browsing(studio, refused=True) as page,
+        studio.client() as client,
+    ):
+        lost = re.compile(r"/projects/clip(/actions|/clicks)?$")
+        page.route(lost, lambda route: route.abort())
+        page.mouse.click(*place(page, *middle(masks[0, 0])))
+        shows(page, "#saved", "Not saved")
+        page.unroute(lost)
+        client.post(actions, json={"do": "settings", "frames": 3})  # the page hears that the studio is there again
+        saved(page)
+        [key] = keys_of(page)
+        assert (key["object_id"], len(key["how"]["points"])) == (1, 1)
+        take_a_brush(page)
+        page.mouse.move(*place(page, 20, 20))
+        page.mouse.down()
+        client.post(actions, json={"do": "remove_object", "object_id": 2})  # as another page would
+        page.wait_for_selector("#objects li:nth-child(2)", state="detached")
+        page.mouse.up()
+        shows(page, "#toast", re.compile("^Object 2 does not exist"))
+        assert keys_of(page) == [key]
+
+
 def in_view(page, selector, within):
     """Whether an element lies between top and bottom of another one."""
     inner, outer = page.locator(selector).bounding_box(), page.locator(within).bounding_box()
@@ -1049,7 +1151,8 @@ def test_no_key_of_playing_or_tracking_ends_an_export_and_all_exports_can_be_had
         shows(
             page,
             "#untracked",
-            f"{NUM_FRAMES - 1} of {NUM_FRAMES} frames are neither tracked nor marked: they will be empty.",
+            f"Object 1 is neither tracked nor marked in {NUM_FRAMES - 1} of {NUM_FRAMES} frames: "
+            "it will be missing there.",
         )
         page.get_by_role("radio", name="WebM").check()
         page.get_by_label("Smooth over").select_option("9")

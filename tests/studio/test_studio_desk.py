@@ -8,6 +8,8 @@ import shutil
 import threading
 from fractions import Fraction
 
+import cv2
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -72,9 +74,32 @@ def test_an_export_that_a_killed_process_left_is_gone_when_its_project_is_opened
     assert not left.exists()
 
 
-def test_frames_that_are_marked_are_not_counted_as_empty(desk):
-    assert desk.state()["tracked"] == 0
-    assert desk.state()["empty"] == NUM_FRAMES - 1
+def coverage(desk, object_id):
+    """In how many frames an object is tracked; neither tracked nor marked; the same before its first mark."""
+    return tuple(desk.state()["coverage"][object_id].values())
+
+
+def test_an_object_is_tracked_where_a_pass_looked_for_it_whatever_else_was_tracked_there(desk, tiny_model):
+    project, masks = desk.project, drawn()[1]
+    project._model = tiny_model
+    assert coverage(desk, 1) == (0, NUM_FRAMES - 1, 0), "a mark is not counted as missing"
+    desk.track(0, "forward", 9, None)
+    ended(desk)
+    assert coverage(desk, 1) == (10, NUM_FRAMES - 10, 0)
+    project.set_key(4, project.add_object(), masks[4, 1])
+    assert coverage(desk, 2) == (0, NUM_FRAMES - 5, 4)
+    assert [desk.facts(index)["known"] for index in (3, 4, 9, 10)] == [[1], [1], [1], []]
+    desk.act({"do": "remove_object", "object_id": 1})
+    assert [desk.facts(index)["known"] for index in (3, 9)] == [[], []]
+    with refusal(InputError, "left to accept"):
+        desk.act({"do": "accept", "first": 5, "last": 9})
+    desk.paint(6, 2, torch.zeros(SIZE, dtype=torch.bool), "absent")
+    desk.track(4, "forward", 8, None)
+    ended(desk)
+    assert coverage(desk, 2) == (5, NUM_FRAMES - 9, 4)
+    assert desk.facts(8)["known"] == [2], "it was looked for, though it is not there"
+    desk.act({"do": "remove_object", "object_id": 2})
+    assert desk.state()["coverage"] == {}
 
 
 def tracked_both_ways(desk, start):
@@ -247,6 +272,21 @@ def test_a_video_whose_project_was_deleted_while_it_was_open_gets_a_new_one(tmp_
     api.close()
     with refusal(OutputError, "already contains a project"):
         mm.Project.create(tmp_path / "projects" / name, clip)
+
+
+def test_a_folder_of_pictures_of_several_sizes_is_refused_and_leaves_no_project(tmp_path, tiny_model):
+    clip = write_clip(tmp_path / "clip")
+    cv2.imwrite(str(clip / "00005.png"), np.zeros((*SIZE[::-1], 3), np.uint8))
+    api = Api(Workspace(tmp_path / "projects", [tmp_path], tiny_model))
+
+    async def answer():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(api.app()), base_url="http://studio") as client:
+            return await client.post("/api/projects", json={"path": str(clip)})
+
+    refused = asyncio.run(answer())
+    assert refused.status_code == 400
+    assert "00005.png of 'clip' is 96x144 pixels, 00000.png is 144x96" in refused.json()["error"]
+    assert list((tmp_path / "projects").iterdir()) == []
 
 
 def test_pages_of_a_project_that_was_closed_connect_again(tmp_path, tiny_model):

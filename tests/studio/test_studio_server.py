@@ -219,7 +219,7 @@ def test_a_pause_keeps_what_was_tracked_and_a_kill_loses_nothing(tmp_path, masks
             paused, _ = page.wait()
             assert paused["reached"] >= event["frame"]
             state = page.client.get(page.base).json()
-            assert state["tracked"] == paused["reached"] + 1
+            assert state["coverage"]["1"]["tracked"] == paused["reached"] + 1
             before = page.all_labels()
             page.act(do="accept", first=0, last=NUM_FRAMES - 1)
             assert page.client.get(page.base).json()["accepted"] == [[0, paused["reached"]]], "what nobody saw is not"
@@ -231,11 +231,12 @@ def test_a_pause_keeps_what_was_tracked_and_a_kill_loses_nothing(tmp_path, masks
         studio.kill()
     with running(clip, projects=tmp_path / "projects") as studio, Page(studio, studio.project) as page:
         again = page.client.get(page.base).json()
-        assert again["tracked"] >= state["tracked"]
+        tracked = again["coverage"]["1"]["tracked"]
+        assert tracked >= state["coverage"]["1"]["tracked"]
         assert (again["objects"], again["keys"]) == (state["objects"], state["keys"])
         reached = paused["reached"] + 1
         assert torch.equal(page.all_labels()[:reached], before[:reached])
-        page.track(again["tracked"] - 1)
+        page.track(tracked - 1)
         whole = page.all_labels()
     with mm.Project.create(tmp_path / "python", clip, size=min(SIZE)) as project:
         project.add_object()

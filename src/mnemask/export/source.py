@@ -264,14 +264,16 @@ class OfProject:
     def table(self, out: Path) -> Path:
         project, ids = self._project, self.object_ids
         sure = {object_id: project.confidence(object_id)["certainty"] for object_id in ids}
+        looked_for = {object_id: project.looked_for(object_id) for object_id in ids}
         with MaskWriter(out / TABLE, "table", objects=self.objects) as writer:
             for frame in project.frames.run(0, len(self) - 1):
                 labels = project.labels(frame.index)
                 marked = project.state.keys_at(frame.index)
-                known = {i: 1.0 if i in marked else float(sure[i][frame.index]) for i in ids}
-                probs = [_probable(labels == i, known[i]) for i in ids]
+                told = tuple(i for i in ids if i in marked or looked_for[i][frame.index])
+                known = [1.0 if i in marked else float(sure[i][frame.index]) for i in told]
+                probs = [_probable(labels == i, certainty) for i, certainty in zip(told, known, strict=True)]
                 background = (labels == 0).float()
-                writer.write(Masks(labels, torch.stack([background, *probs]), ids, frame.index, frame.name), frame)
+                writer.write(Masks(labels, torch.stack([background, *probs]), told, frame.index, frame.name), frame)
         return out / TABLE
 
 
@@ -329,8 +331,8 @@ class OfBatch:
 
 
 def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W"]:
-    """Returns probabilities for which `appearance_of` returns this certainty; 0 means unknown."""
-    return mask * certainty if mask.any() or not certainty else torch.full(mask.shape, 1 - certainty)
+    """Returns probabilities for which `appearance_of` returns this certainty."""
+    return mask * certainty if mask.any() else torch.full(mask.shape, 1 - certainty)
 
 
 def _video_of(report: Mapping[str, Any]) -> str:

@@ -57,7 +57,8 @@ class FrameAccess:
     Raises:
         FrameError: the video does not exist, cannot be read twice or has no frames.
 
-    A frame whose file is gone is refused, and read again once the file is back.
+    A frame of another size than the first is refused as a damaged one is. A frame whose file is gone is refused too,
+    and read again once the file is back.
 
     Example:
         >>> with FrameAccess("clip.mp4") as frames:  # doctest: +SKIP
@@ -85,6 +86,7 @@ class FrameAccess:
         self._under_way: Iterator[Frame] | None = None
         self._next = -1
         self._damaged: dict[int, FrameError] = {}
+        self._first_size: tuple[int, int] | None = None
         first = self.held(0)
         self.size, self.pixel_aspect = first.size, first.pixel_aspect
 
@@ -114,7 +116,16 @@ class FrameAccess:
                     self._damaged[index] = error
                     raise
             self._cache.move_to_end(index)
-            return self._cache[index]
+            frame = self._cache[index]
+            self._first_size = self._first_size or frame.size
+            if frame.size != self._first_size:
+                (height, width), (usual_height, usual_width) = frame.size, self._first_size
+                raise FrameError(
+                    f"frame {index} ({frame.name}) of {self.name!r} is {width}x{height} pixels, the video is "
+                    f"{usual_width}x{usual_height}",
+                    "scale its picture to that size",
+                )
+            return frame
 
     def held(self, index: int) -> Frame:
         """Returns a frame; if it cannot be decoded, the picture of the last good frame before it takes its place.

@@ -17,6 +17,7 @@ from torch import Tensor
 from mnemask.engines import load_model
 from mnemask.errors import InputError, ObjectIdError, OutputError
 from mnemask.io.atomic import make_folder
+from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
@@ -111,7 +112,7 @@ class Project:
             OutputError: the folder already contains a project or other files that are in the way, or it cannot be
                 written to.
             InputError: a setting is unknown or invalid.
-            FrameError: the video cannot be read.
+            FrameError: the video cannot be read, or its images differ in size.
         """
         folder = Path(folder)
         if (folder / ABOUT).exists():
@@ -124,6 +125,7 @@ class Project:
         is_new = False
         try:
             with FrameAccess(Path(source).resolve()) as frames:
+                refuse_other_sizes(frames.files or (), frames.name)
                 is_new = not folder.exists()
                 make_folder(folder)
                 (folder / JOURNAL).unlink(missing_ok=True)  # of a project that was never completed
@@ -155,7 +157,7 @@ class Project:
         return list(read_journal(self.folder / JOURNAL))
 
     def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
-        """Adds an object and returns its id, by default the lowest that no object and no mask of a removed one has."""
+        """Adds an object and returns its id, by default the lowest that no object has and none was tracked with."""
         with self._changing:
             number = next(filter(self._is_free, count(1))) if object_id is None else object_id
             self._do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
@@ -298,7 +300,7 @@ class Project:
         return lost
 
     def is_tracked(self, frame: int) -> bool:
-        """Returns whether tracking has reached a frame."""
+        """Returns whether tracking has reached a frame, for any object; see `looked_for`."""
         return self._results.has(frame)
 
     def confidence(self, object_id: int, first: int = 0, last: int | None = None) -> dict[str, Float[np.ndarray, " T"]]:
@@ -311,14 +313,19 @@ class Project:
         """
         end, before = self.num_frames if last is None else last + 1, max(0, first - 1)  # a leap needs the frame before
         columns = {name: values[before:end] for name, values in self._results.columns(object_id).items()}
-        looked_for = (columns["area"] > 0) | (columns["certainty"] > 0)  # tracked frames may predate the object
-        doubt = doubts(columns, self._results.known()[before:end] & looked_for)
+        doubt = doubts(columns, self.looked_for(object_id)[before:end])
         doubt[[frame - before for frame, i in self.state.keys if i == object_id and before <= frame < end]] = 0
         return {name: values[first - before :] for name, values in {**columns, "doubt": doubt}.items()}
 
     def known(self) -> Bool[np.ndarray, " T"]:
-        """Returns which frames have been tracked."""
+        """Returns which frames have been tracked, for any object, even one that was removed since."""
         return self._results.known()
+
+    def looked_for(self, object_id: int) -> Bool[np.ndarray, " T"]:
+        """Returns in which frames tracking has looked for an object, whether it was found there or not."""
+        columns = self._results.columns(object_id)
+        found: Bool[np.ndarray, " T"] = (columns["area"] > 0) | (columns["certainty"] > 0)
+        return found
 
     def track(
         self,
@@ -443,7 +450,7 @@ class Project:
             return before[-1] if which == "redo" else self._undone[-1]
 
     def _is_free(self, object_id: int) -> bool:
-        return object_id not in self.state.objects and not self._results.columns(object_id)["area"].any()
+        return object_id not in self.state.objects and not self.looked_for(object_id).any()
 
     def _log(self, action: Action) -> None:
         with self._changing:

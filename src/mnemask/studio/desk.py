@@ -77,8 +77,7 @@ class Desk:
             "height": height,
             "fps": project.frames.frames_per_second,
             **project.state.to_dict(),
-            "tracked": int(project.known().sum()),
-            "empty": int((~self._shown()).sum()),
+            "coverage": {object_id: self._coverage(object_id) for object_id in project.state.objects},
             "exports": exports_in(self.exports),
             "pixel_aspect": float(project.frames.pixel_aspect),
             "notes": self._notes,
@@ -146,11 +145,11 @@ class Desk:
         return project.labels(index, without={*without, *project.lost_keys(index)})
 
     def facts(self, index: int) -> dict[str, Any]:
-        """Returns whether a frame is tracked, how doubtful each object in it is, and what is wrong with its marks."""
+        """Returns the objects tracked in a frame, how doubtful each one is, and what is wrong with the frame's marks."""
         project = self.project
         doubts = {i: float(project.confidence(i, index, index)["doubt"][0]) for i in project.state.objects}
         return {
-            "known": project.is_tracked(index),
+            "known": [i for i in project.state.objects if project.looked_for(i)[index]],
             "doubt": {i: round(doubt, 3) for i, doubt in doubts.items()},
             "notes": [str(error) for error in project.lost_keys(index).values()],
         }
@@ -320,9 +319,28 @@ class Desk:
             self._session = asked, open_clicks(project.model, project.frames[index], asked[1])
         return self._session[1]
 
+    def _coverage(self, object_id: int) -> dict[str, int]:
+        """Returns in how many frames an object is tracked, and in how many it is neither tracked nor marked.
+
+        The latter are counted apart before its first mark: it may not be in the video yet, and only a pass backwards
+        reaches them.
+        """
+        tracked = self.project.looked_for(object_id)
+        marked = sorted(frame for frame, i in self.project.state.keys if i == object_id)
+        missing = ~tracked
+        missing[marked] = False
+        first = marked[0] if marked else 0
+        return {
+            "tracked": int(tracked.sum()),
+            "untracked": int(missing[first:].sum()),
+            "before": int(missing[:first].sum()),
+        }
+
     def _shown(self) -> Bool[np.ndarray, " T"]:
-        """Returns which frames are tracked or marked."""
-        shown = self.project.known()
+        """Returns in which frames an object is tracked or marked."""
+        shown = np.zeros(self.project.num_frames, bool)
+        for object_id in self.project.state.objects:
+            shown |= self.project.looked_for(object_id)
         shown[self.project.state.key_frames()] = True
         return shown
 

@@ -11,10 +11,8 @@ from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.model.stcn import STCN
-from mnemask.project.about import SETTINGS, follow_video, source_of
-from mnemask.project.journal import read_journal
-from mnemask.project.project import JOURNAL
-from mnemask.project.state import folded
+from mnemask.project import follow_video, source_of, state_of
+from mnemask.project.about import SETTINGS
 from mnemask.studio.exports import EXPORTS, remove_unfinished
 
 log = logging.getLogger(__name__)
@@ -141,9 +139,8 @@ class Workspace:
 
     def _network(self, name: str) -> STCN | None:
         """Returns the shared network if it is the one of a project; None if the project is to load its own."""
-        settings = folded(read_journal(self.folder / name / JOURNAL))[0].settings
         shared = self._settings.get("model", SETTINGS["model"])
-        return self._model if settings.get("model") == shared else None
+        return self._model if state_of(self.folder / name).settings.get("model") == shared else None
 
     def _sources(self) -> dict[str, Path]:
         """Returns the videos of projects by name; a project without a readable one is skipped with a warning."""

@@ -10,6 +10,7 @@ const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
 const HEIGHTS = [480, 720, 1080, 2160, 4320];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
+const COARSE = matchMedia("(pointer: coarse)"); // fingers rather than a mouse
 const LEAST = 12; // the fewest frames in the cache, of any size
 
 class Studio {
@@ -47,6 +48,7 @@ class Studio {
     this.drawnIn = []; // the frames with masks that those in progress change
     this.starting = false; // whether an export was requested and not yet answered
     this.drawing = false; // whether a picture of the memory was requested and not yet answered
+    this.opens = 0; // projects chosen so far
     this.sheets = 0; // pictures of the memory so far, including abandoned ones
     this.unsaved = false; // whether the last edit was refused
     /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object: a stroke sets the whole mark, a click or box adds to it */
@@ -79,12 +81,22 @@ class Studio {
     else if (this.workspace?.projects.length === 1) await this.open(this.workspace.projects[0]);
   }
 
-  /** @param {string} name */
-  async open(name) {
-    const api = new Api(name);
-    await this.queue;
-    this.note("Opening …", "busy"); // a long video is indexed first
-    const state = await api.state();
+  /** Opens a project; of several that are chosen before one is open, the last. @param {string | Promise<string>} chosen its name */
+  async open(chosen) {
+    const number = ++this.opens;
+    try {
+      const name = await chosen, api = new Api(name);
+      await this.queue;
+      if (number !== this.opens) return;
+      this.note("Opening …", "busy"); // a long video is indexed first
+      const state = await api.state();
+      if (number === this.opens) await this.enter(name, api, state);
+    } catch (error) { if (number === this.opens) throw error; }
+  }
+
+  /** @param {string} name @param {Api} api @param {State} state */
+  async enter(name, api, state) {
+    this.view.cancel(); // what is being drawn belongs to the video that is left
     this.leave();
     this.playing = this.unsaved = false;
     this.job = this.time.data = this.missed = null;
@@ -96,6 +108,7 @@ class Studio {
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
     this.frame = Math.min(this.frame, state.num_frames - 1);
     try { this.frame = Math.min(state.num_frames - 1, Number(localStorage.getItem(`frame:${name}`)) || 0); } catch { /* private mode */ }
+    this.shownKey = "";
     this.view.setVideo(state.width, state.height, state.pixel_aspect);
     this.view.hidden.clear();
     this.selected = state.objects[0]?.id ?? 0;
@@ -134,9 +147,13 @@ class Studio {
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
     for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
-    if (!this.view.objects.has(this.selected)) this.selected = state.objects.at(-1)?.id ?? 0;
+    if (!this.view.objects.has(this.selected)) {
+      const { selected } = this;
+      this.selected = state.objects.at(-1)?.id ?? 0;
+      if (this.selected !== selected) this.showKey();
+    }
     if (state.job) this.takeJob(state.job);
-    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
+    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
@@ -424,11 +441,11 @@ class Studio {
   }
 
   /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
-  async click(tap) {
+  click(tap) {
     if (!this.api) return;
     if (this.why) { this.explain(tap.x, tap.y); return; }
     if (!this.workable()) return;
-    const points = [...this.view.points], frame = this.frame, box = this.keyNow()?.how.box ?? null;
+    const points = [...this.view.points], box = this.keyNow()?.how.box ?? null;
     if (tap.near >= 0) points.splice(tap.near, 1);
     else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
       this.complain("The first click must be on the object; later ones can remove parts of it.");
@@ -436,16 +453,28 @@ class Studio {
     } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
     this.view.points = points;
     this.view.draw();
-    const object = await this.ensureObject();
-    if (frame === this.frame) this.view.points = points; // a new object has none yet
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
+    this.point(points, box);
   }
 
   /** @param {number[]} box */
-  async box(box) {
-    if (!this.workable()) return;
-    const { frame, view: { points } } = this, object = await this.ensureObject();
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
+  box(box) { if (this.workable()) this.point(this.view.points, box); }
+
+  /** Marks the selected object by clicks and a box. @param {[number, number, number][]} points @param {number[] | null} box */
+  point(points, box) {
+    const { frame, selected } = this;
+    this.edit(async (api) => {
+      const object = selected || await this.firstObject(api); // made here, so that both are sent again together
+      this.showLabels(frame, await api.click({ frame, object, points, box }), api);
+    }, { frame, object: selected, onto: true });
+  }
+
+  /** The object of a mark that was made when there was none; created unless it was since. @param {Api} api */
+  async firstObject(api) {
+    if (api === this.api && this.selected) return this.selected;
+    let state = await api.state();
+    if (!state.objects.length) state = await api.act({ do: "add_object" });
+    this.take(state, api);
+    return state.objects[state.objects.length - 1].id;
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
@@ -455,9 +484,9 @@ class Studio {
     else this.view.setLabels(labels);
   }
 
-  /** @param {string} tool */
-  painted(tool) {
-    const { labels } = this.view, frame = this.frame, object = this.selected;
+  /** @param {{ tool: string; object: number }} stroke */
+  painted({ tool, object }) {
+    const { labels } = this.view, frame = this.frame;
     if (!labels) return;
     this.view.points = [];
     this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
@@ -496,11 +525,12 @@ class Studio {
   async track(direction, start = this.frame, to) {
     if (!this.api) return;
     if (!this.state?.keys.length) { this.complain("Mark an object first: click on it in the picture."); return; }
+    const { api } = this;
     this.playing = false;
     $("toast").hidden = true;
     await this.queue;
     this.follows = true;
-    try { await this.api.post("/track", { start, direction, to: to ?? null }); } catch (error) { this.complain(error); }
+    try { await api.post("/track", { start, direction, to: to ?? null }); } catch (error) { this.complain(error); }
   }
 
   trackHere() {
@@ -521,8 +551,15 @@ class Studio {
   /** @param {number} way */
   jumpDoubt(way) {
     const frames = this.time.data?.doubtful ?? [];
-    if (!frames.length) this.complain("No doubtful frames: all masks look certain and stable.", true);
+    if (!frames.length) this.complain(this.whyNoDoubt(), true);
     this.jump(frames, way);
+  }
+
+  whyNoDoubt() {
+    const objects = this.state?.objects ?? [];
+    if (!objects.some(({ id }) => this.coverage(id).tracked)) return "Nothing is tracked yet.";
+    const gaps = objects.filter(({ id }) => this.coverage(id).untracked).map(({ id, name }) => `${name} is not tracked in ${frames(this.coverage(id).untracked)}`);
+    return gaps.length ? `${gaps.join(", ")}.` : "No doubtful frames: all masks look certain and stable.";
   }
 
   /** @param {number[]} frames @param {number} way */
@@ -531,12 +568,15 @@ class Studio {
     if (next !== undefined) this.seek(next);
   }
 
+  /** @param {number} id @returns {Coverage} */
+  coverage(id) { return this.state?.coverage[id] ?? { tracked: 0, untracked: 0, before: 0 }; }
+
   keyNow() { return this.state?.keys.find((key) => key.frame === this.frame && key.object_id === this.selected); }
 
   showKey() {
     this.view.selected = this.selected;
     this.time.selected = this.selected;
-    const place = `${this.frame}:${this.selected}`, same = place === this.shownKey;
+    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
     this.shownKey = place;
     if (same && this.busy) return; // the current clicks are newer than the server's state
     this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
@@ -668,10 +708,10 @@ class Studio {
     if (cross && aiming) return `${Math.round(cross[0])}, ${Math.round(cross[1])} · arrows move, ${this.pressHint()}, Esc leaves`;
     if (this.why) return "Click on a pixel to see which tokens it was read from";
     if (this.tracking) return "Tracking: Space pauses";
-    const { tool } = this.view;
+    const { tool } = this.view, { tracked } = this.coverage(this.selected), marked = state.keys.some((key) => key.object_id === this.selected);
     if (tool === "polygon") return "Click on the corners; Enter or the first corner closes the polygon";
-    if (tool === "click" && !state.keys.length) return "Click on the object you want to cut out";
-    if (tool === "click" && state.keys.length && !state.tracked) return "Right-click removes; when the mask fits, press T to track";
+    if (tool === "click" && !marked && !tracked) return "Click on the object you want to cut out";
+    if (tool === "click" && !tracked) return COARSE.matches ? "− removes; when the mask fits, tap Track" : "Right-click removes; when the mask fits, press T to track";
     if (tool === "click" && this.minus) return "Clicks remove";
     return "";
   }
@@ -726,8 +766,8 @@ class Studio {
 
   /** @param {State} state */
   renderFrame(state) {
-    const key = this.keyNow(), accepted = this.isAccepted(), { known = false, doubt: doubts } = this.view.labels ?? {};
-    const doubt = doubts?.[this.selected] ?? 0;
+    const key = this.keyNow(), accepted = this.isAccepted(), { labels } = this.view;
+    const known = labels?.known?.includes(this.selected), doubt = labels?.doubt?.[this.selected] ?? 0;
     const live = this.follows && this.tracking ? this.job?.confidence?.[this.selected] : undefined;
     const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
@@ -738,9 +778,9 @@ class Studio {
     /** @type {[string, string][]} */
     const rows = [];
     if (live) rows.push(["Certainty", `${Math.round(live[0] * 100)} %`], ["Area", `${live[1].toLocaleString("en")} px`]);
-    else if (known && !key && this.selected) rows.push(["Doubt", `${Math.round(doubt * 100)} %`]);
+    else if (known && !key) rows.push(["Doubt", `${Math.round(doubt * 100)} %`]);
     if (key) rows.push(["Marked by", key.how.tool ?? "API"]);
-    if (!live) rows.push(["Tracked", `${state.tracked} of ${state.num_frames} frames`]);
+    if (!live && this.selected) rows.push(["Tracked", `${this.coverage(this.selected).tracked} of ${frames(state.num_frames)}`]);
     facts.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
     $("accept").querySelector("span")?.replaceChildren(accepted ? "Unaccept" : "Accept");
     $("accept-to").textContent = accepted ? "The whole run" : "Up to here";
@@ -812,11 +852,18 @@ class Studio {
 
   openExport() {
     if (!this.state) return;
-    const { objects, empty, num_frames: all } = this.state;
+    const { objects, num_frames: all } = this.state;
     $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
-    $("untracked").textContent = empty ? `${empty} of ${all} frames are neither tracked nor marked: they will be empty.` : "";
+    $("untracked").textContent = objects.map((object) => this.lack(object, all)).filter(Boolean).join("\n");
     dialog("export-dialog").showModal();
     /** @type {HTMLElement | null} */ (document.querySelector("[name=format]:checked"))?.focus();
+  }
+
+  /** In how many frames an export will lack an object; empty if in none. @param {StudioObject} object @param {number} all */
+  lack({ id, name }, all) {
+    const { untracked, before } = this.coverage(id), count = untracked + before;
+    const early = before ? `, ${before < count ? `${before} of them` : "all"} before its first mark` : "";
+    return count ? `${name} is neither tracked nor marked in ${count} of ${frames(all)}${early}: it will be missing there.` : "";
   }
 
   async export() {
@@ -826,12 +873,13 @@ class Studio {
       if (!field.reportValidity()) return;
       options[field.name || field.id] = field.type === "checkbox" ? field.checked : field.type === "color" ? field.value : Number(field.value);
     }
+    const { api } = this;
     if (this.tracking) this.complain("Tracking was stopped for the export. Press T to continue it.", true);
     $("export-result").textContent = "Starting …";
     this.starting = true;
     this.renderBusy();
     await this.queue;
-    try { await this.api?.post("/export", { format: this.format?.name, options }); } catch (error) { $("export-result").textContent = ""; this.complain(error); }
+    try { await api?.post("/export", { format: this.format?.name, options }); } catch (error) { $("export-result").textContent = ""; this.complain(error); }
     this.starting = false;
     this.renderBusy();
   }
@@ -864,13 +912,13 @@ class Studio {
   /** @param {string} [path] */
   async browse(path) {
     const projects = $("projects"), entries = $("entries");
-    const openBy = async (/** @type {() => Promise<string>} */ named) => {
+    const openBy = async (/** @type {() => string | Promise<string>} */ choose) => {
       dialog("open-dialog").close();
       this.note("Opening …", "busy");
-      try { await this.open(await named()); } catch (error) { this.complain(error); if (this.state) this.settle(); else this.note(""); }
+      try { await this.open(choose()); } catch (error) { this.complain(error); if (this.state) this.settle(); else this.note(""); }
     };
     this.workspace = await (await ask("/api/workspace")).json();
-    projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => openBy(async () => name))));
+    projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => openBy(() => name))));
     if (!projects.childElementCount) projects.append(element("p", "None yet.", "quiet"));
     /** @type {Browse} */
     let found = await (await ask(`/api/browse?path=${encodeURIComponent(path ?? "")}`)).json();
@@ -947,6 +995,9 @@ function input(type, value, label, work) {
   });
   return field;
 }
+
+/** @param {number} count */
+function frames(count) { return `${count} ${count === 1 ? "frame" : "frames"}`; }
 
 /** @param {number} seconds */
 function time(seconds) {
@@ -1063,12 +1114,13 @@ studio.view.addEventListener("rest", () => {
   studio.held = false;
   studio.refresh();
 });
-studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
+studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail));
 studio.view.addEventListener("begin-paint", (event) => {
   if (!studio.selected) {
     event.preventDefault();
+    const { api } = studio;
     studio.ensureObject().then((object) => {
-      if (!object) return; // refused
+      if (!object || api !== studio.api) return; // refused, or another video was opened
       if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }

@@ -11,9 +11,10 @@ interface Job {
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
-  objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number; empty: number; exports: string[];
+  objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; exports: string[]; coverage: Record<string, Coverage>;
   undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[]; turned?: Action | null;
 }
+interface Coverage { tracked: number; untracked: number; before: number; }
 interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
 interface Drawn { frame: number; object: number; onto?: boolean; }
 interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: Drawn | undefined; api: import("./api.js").Api; }
@@ -24,5 +25,5 @@ interface Workspace { version: string; folder: string; projects: string[]; polic
 interface Format { name: string; group: string; title: string; about: string; options: string[]; }
 interface Entry { name: string; path: string; folder: boolean; }
 interface Browse { path: string; parent: string | null; entries: Entry[]; images?: number; }
-interface Labels { width: number; height: number; ids: Uint16Array; known?: boolean; doubt?: Record<string, number>; notes?: string[]; }
+interface Labels { width: number; height: number; ids: Uint16Array; known?: number[]; doubt?: Record<string, number>; notes?: string[]; }
 type Tool = "click" | "box" | "brush" | "eraser" | "polygon" | "pan";

@@ -60,6 +60,7 @@ export class Viewer extends EventTarget {
     /** @type {Uint16Array | null} the masks before the stroke that is being drawn */
     this.before = null;
     this.changed = false; // whether the stroke changed any pixel
+    this.painting = 0; // the object that the stroke is of: another may be selected before its end
     this.stretch = 1; // width of a shown pixel divided by its height
     /** @type {[number, number, number]} */
     this.tapped = [-1, 0, 0]; // time and place on the screen of the last tap
@@ -291,17 +292,23 @@ export class Viewer extends EventTarget {
     } else if (this.acting === "box") {
       if (this.gesture === "corner") { this.gesture = ""; this.boxed(); this.emit("rest"); } else { this.emit("begin"); this.gesture = "corner"; this.box = [x, y, 0, 0]; }
     } else if (this.emit("begin-paint")) {
-      this.changed = false;
+      this.begin();
       this.stroke(x, y, x, y);
       this.paintedNow();
     }
     this.draw();
   }
 
+  /** Begins a stroke. */
+  begin() {
+    this.changed = false;
+    this.painting = this.selected;
+  }
+
   /** Ends a stroke; one that changed no pixel is ignored. */
   paintedNow() {
     this.before = null;
-    if (this.changed) this.emit("painted", { tool: this.tool });
+    if (this.changed) this.emit("painted", { tool: this.tool, object: this.painting });
   }
 
   /** Ends a box. */
@@ -343,7 +350,7 @@ export class Viewer extends EventTarget {
     if (this.acting === "brush" || this.acting === "eraser") {
       if (!this.emit("begin-paint")) return;
       this.gesture = "paint";
-      this.changed = false;
+      this.begin();
       this.before = this.labels && this.labels.ids.slice();
       this.stroke(x, y, x, y);
     } else if (this.acting === "box") {
@@ -416,14 +423,14 @@ export class Viewer extends EventTarget {
     const alpha = context.getImageData(0, 0, this.width, this.height).data, { ids } = this.labels;
     for (let place = 0; place < ids.length; place++) if (alpha[4 * place + 3] > 127) ids[place] = this.selected;
     this.paintOverlay();
-    this.emit("painted", { tool: "polygon" });
+    this.emit("painted", { tool: "polygon", object: this.selected });
   }
 
   /** @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
   stroke(x0, y0, x1, y1) {
     const labels = this.labels;
     if (!labels) return;
-    const { ids, width, height } = labels, radius = this.brush, id = this.selected, erase = this.tool === "eraser";
+    const { ids, width, height } = labels, radius = this.brush, id = this.painting, erase = this.tool === "eraser";
     const left = Math.max(0, Math.floor(Math.min(x0, x1) - radius - 2)), right = Math.min(width, Math.ceil(Math.max(x0, x1) + radius + 2));
     const top = Math.max(0, Math.floor(Math.min(y0, y1) - radius - 2)), bottom = Math.min(height, Math.ceil(Math.max(y0, y1) + radius + 2));
     const dx = x1 - x0, dy = y1 - y0, squared = dx * dx + dy * dy;
