@@ -258,3 +258,46 @@ def test_truth_that_keeps_numbers_is_paired_by_place_where_predictions_have_name
     write_as(tmp_path / "cut", "png", "frame_{:04d}", range(5, 21))
     with refusal(InputError, "lack 5 of 21"):
         score_folder(cvat_track(tmp_path / "b.xml", range(21)), tmp_path / "cut")
+
+
+@pytest.mark.parametrize("ids", [(85, 170, 255), (255, 256), (200, 255, 1000)])
+@pytest.mark.parametrize("form", ["png", "ffv1", "rle", "parquet", "given"])
+def test_an_object_with_the_number_of_void_is_scored_where_segment_would_track_it(tmp_path, ids, form):
+    truth = []
+    for t in range(5):
+        labels = np.zeros((60, 80), np.uint8 if max(ids) < 256 else np.uint16)
+        for place, object_id in enumerate(ids):
+            labels[5 + 18 * place : 17 + 18 * place, 10 + 3 * t : 30 + 3 * t] = object_id
+        truth.append(labels)
+    folder = tmp_path / "truth"
+    if form == "given":
+        folder.mkdir()
+        for index, labels in enumerate(truth):
+            Image.fromarray(labels).save(folder / f"{index:05d}.png")
+    else:
+        with MaskWriter(folder, form) as writer:
+            for index, labels in enumerate(truth):
+                stack = torch.from_numpy(np.stack([labels == each for each in (0, *ids)]).astype(np.float32))
+                masks = Masks(torch.from_numpy(labels.astype(np.int32)), stack, ids, index, f"{index:05d}")
+                writer.write(masks, Frame(torch.zeros(3, 60, 80, dtype=torch.uint8), index))
+    report = score_folder(folder, folder)
+    assert [score.object_id for score in report.objects] == list(ids)
+    assert report.j_and_f == 1
+
+
+def test_255_beside_small_ids_is_void_with_a_warning_and_a_contour_of_it_without(tmp_path, caplog):
+    for name, labels in ("solid", LABELS_WITH_AREA), ("contour", LABELS_WITH_CONTOUR):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            Image.fromarray(labels).save(tmp_path / name / f"{index:05d}.png")
+        report = score_folder(tmp_path / name, tmp_path / name)
+        assert [score.object_id for score in report.objects] == [1]
+        assert ("255 is void" in caplog.text) == (name == "solid")
+        caplog.clear()
+
+
+LABELS_WITH_AREA = np.zeros((60, 80), np.uint8)
+LABELS_WITH_AREA[10:30, 10:30] = 1
+LABELS_WITH_CONTOUR = LABELS_WITH_AREA.copy()
+LABELS_WITH_AREA[40:55, 40:70] = 255
+cv2.rectangle(LABELS_WITH_CONTOUR, (9, 9), (30, 30), 255, 1)

@@ -99,6 +99,14 @@ def test_own_masks_further_apart_than_a_clip_may_reach_follow_each_other(tmp_pat
     assert len(set(places)) == 3
 
 
+def test_an_object_of_255_beside_other_grey_levels_is_learnt_as_one(tmp_path):
+    draw_own_video(tmp_path / "own", [200, 255])
+    clips = open_own_videos(tmp_path, 10)
+    drawn = [clips.draw(np.random.default_rng(seed), ClipShape(64, max_objects=2)) for seed in range(10)]
+    assert 2 in {clip.num_objects for clip in drawn}
+    assert not any((clip.labels == 255).any() for clip in drawn)
+
+
 def test_ids_of_own_videos_stay_apart_in_one_frame_warped(tmp_path):
     draw_own_video(tmp_path / "own", [1, 2], count=1)
     clips = open_own_videos(tmp_path, 10)

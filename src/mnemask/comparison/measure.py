@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
+from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
@@ -68,10 +68,12 @@ class Truth:
     Attributes:
         files: the mask files by the index of their frame, in order.
         protocol: "davis2016" if the masks are black and white and so show one object, else "davis2017".
+        void: the value of pixels that are not scored; None if 255 is an object's id.
     """
 
     files: Mapping[int, Path]
     protocol: Protocol
+    void: int | None = VOID
 
     @classmethod
     def from_folder(cls, folder: Path, clip: Clip) -> "Truth":
@@ -112,7 +114,8 @@ class Truth:
             shown |= values
         if not shown:
             raise InputError(f"the true masks in {folder} show no object", "give masks of this video's objects")
-        return cls(files, "davis2016" if shown == {VOID} else "davis2017")
+        void = void_of(files.values()) if VOID in shown else VOID
+        return cls(files, "davis2016" if shown == {VOID} else "davis2017", void)
 
     def refuse_other_ids(self, to_come: Mapping[int, Collection[int]]) -> None:
         """Raises InputError if an object that will be tracked is in no true mask of the frames in which it is.
@@ -126,11 +129,11 @@ class Truth:
             return
         last_shown: dict[int, int] = {}
         for index, path in self.files.items():
-            last_shown |= dict.fromkeys(np.unique(read_labels(path)).tolist(), index)
+            last_shown |= dict.fromkeys(set(np.unique(read_labels(path)).tolist()) - {0, self.void}, index)
         folder = next(iter(self.files.values())).parent
         for object_id, given in sorted(_first_given(to_come).items()):
             if object_id not in last_shown:
-                there = ", ".join(map(str, sorted(last_shown.keys() - {0, VOID})))
+                there = ", ".join(map(str, sorted(last_shown)))
                 raise InputError(
                     f"object {object_id} is given, but the true masks in {folder} show {there} (--gt)",
                     "give each object its id in the true masks, as in --at 0:ID=MASK",
@@ -147,7 +150,8 @@ class Truth:
         labels = read_labels(self.files[index])
         if self.protocol == "davis2016":
             return (labels > 0).astype(np.uint8) if object_ids else np.zeros(labels.shape, np.uint8)
-        return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(labels.dtype)
+        counted = [*object_ids] if self.void is None else [*object_ids, self.void]
+        return np.where(np.isin(labels, counted), labels, 0).astype(labels.dtype)
 
     def score(self, folder: PolicyFolder, run: PolicyRun, clip: Clip) -> Report:
         """Returns J and F of a policy's masks.
@@ -159,7 +163,7 @@ class Truth:
             InputError: the true masks show no tracked object, or one in too few frames.
             ObjectIdError: an object was tracked that the true masks do not show.
         """
-        scorer = SequenceScorer(run.policy, self.protocol, late_objects=True)
+        scorer = SequenceScorer(run.policy, self.protocol, late_objects=True, void=self.void)
         for index, path in self.files.items():
             # A tracker does not know an object that it has not been given.
             scorer.add(self.labels(index, run.tracked_at(index)), folder.labels(clip.names[index]), path.name)

@@ -6,7 +6,7 @@ Opening a folder lists it without reading any file, so large sets open fast.
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import overload
@@ -29,6 +29,7 @@ from mnemask.io.label_files import (
     read_labels,
 )
 from mnemask.io.name_order import NameOrder, composed
+from mnemask.metrics import VOID
 from mnemask.prompts.mask_file import inspect_mask
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,10 @@ class AnnotatedVideo:
         name: the video's name, unique within its set.
         frames: the frames' files, in order.
         masks: the masks' files by frame index, in order; at least one.
-        single_object: whether everything that a mask shows is one object; otherwise values are object ids and 255 is
-            void.
+        single_object: whether everything that a mask shows is one object; otherwise values are object ids.
         shrunk: number of mask rows before and after, if the masks were downscaled by leaving out rows and columns.
         too_little: indices of masks known to show no object large enough for the first frame of a clip.
+        void: the value of pixels that are neither an object nor background, 255; None if 255 is an object's id.
     """
 
     name: str
@@ -88,6 +89,7 @@ class AnnotatedVideo:
     single_object: bool
     shrunk: tuple[int, int] | None = None
     too_little: Collection[int] = frozenset()
+    void: int | None = VOID
 
     @property
     def first_annotated(self) -> int:
@@ -95,7 +97,7 @@ class AnnotatedVideo:
         return min(self.masks)
 
     def read_labels(self, index: int) -> Labels:
-        """Returns the object id at each pixel of a frame, 0 for background and 255 for void; uint16 with large ids.
+        """Returns the object id at each pixel of a frame, 0 for background, and `void`; uint16 with large ids.
 
         Raises:
             InputError: the frame has no mask.
@@ -109,6 +111,38 @@ class AnnotatedVideo:
             )
         labels = realign(read_labels(self.masks[index]), self.shrunk)
         return (labels > 0).astype(np.uint8) if self.single_object else labels
+
+
+def void_of(masks: Iterable[Path]) -> int | None:
+    """Returns the value that is void in the masks of one video: 255, or None if that is an object's id.
+
+    The first mask that shows 255 beside other ids decides, as it does in `read_mask`: a file that states ids has no
+    void, a thin contour is void, and a solid area is an object; if that is ambiguous, it is void, with a warning.
+    """
+    for path in masks:
+        labels = read_labels(path)
+        if not (labels == VOID).any() or not np.isin(labels, (0, VOID), invert=True).any():
+            continue
+        try:
+            reading = inspect_mask(path)
+        except MaskError:
+            logger.warning(
+                "%d is void in %s and the other masks of its video; if it is an object, give it another id", VOID, path
+            )
+            return VOID
+        if VOID not in reading.ids:
+            return VOID
+        if reading.notes:  # a guess
+            logger.info("%d is an object in %s and the other masks of its video, since it fills an area", VOID, path)
+        return None
+    return VOID
+
+
+def with_void(video: AnnotatedVideo) -> AnnotatedVideo:
+    """Returns the video with `void` as its masks tell, which are read for it."""
+    if video.single_object:
+        return video
+    return replace(video, void=void_of(video.masks[index] for index in sorted(video.masks)))
 
 
 def refuse_mixed(videos: Iterable[AnnotatedVideo], remedy: str) -> None:

@@ -144,7 +144,7 @@ class PastedClips:
                 found = source, source.draw_frames(rng, shape)[0]
             source, video = found
             _, indices = VideoClips([video], frame_step=source.frame_step).draw_frames(rng, shape)
-            masks = in_8_bits([video.read_labels(index) for index in indices])
+            masks = in_8_bits(video, indices)
             yield self._guest(rng, [video.frames[index] for index in indices], masks, shape, host, label)
 
     def _guest(

@@ -1,13 +1,13 @@
 """Clips from videos with a mask for each object: stage 2 of the thesis (4.2.2)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo, checked_masks
 from mnemask.datasets.clips import MIN_VISIBLE, ClipShape, TrainingClip, keep_visible
@@ -87,7 +87,7 @@ class VideoClips:
         """
         for _ in range(MAX_TRIES):
             video, indices = self.draw_frames(rng, shape)
-            masks = in_8_bits([video.read_labels(index) for index in indices])
+            masks = in_8_bits(video, indices)
             views = self._views(rng, masks, shape)
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
                 return clip
@@ -158,7 +158,7 @@ class FrameClips:
         """
         for _ in range(MAX_TRIES):
             video, index = self.frames[int(rng.integers(len(self.frames)))]
-            (labels,) = in_8_bits([video.read_labels(index)])
+            (labels,) = in_8_bits(video, [index])
             views = self.augmentation.views(rng, (labels.shape[0], labels.shape[1]), shape)
             indices, masks = [index] * shape.num_frames, [labels] * shape.num_frames
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
@@ -184,7 +184,9 @@ def with_objects(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
         too_little = set()
         for index, labels in checked_masks(video):
             counts = np.bincount(labels.ravel(), minlength=VOID + 1)
-            counts[[0, VOID]] = 0
+            counts[0] = 0
+            if video.void is not None:
+                counts[video.void] = 0
             largest = max(largest, int(counts.max()))
             if counts.max() < LEAST_SEEN * min(labels.shape) ** 2:
                 too_little.add(index)
@@ -215,18 +217,20 @@ def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndar
     return np.array(boxes, float)
 
 
-def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Returns the masks as uint8: with unchanged ids or, if the first is not uint8, with its ids renumbered from 1.
+def in_8_bits(video: AnnotatedVideo, indices: Iterable[int]) -> list[UInt8[np.ndarray, "_ _"]]:
+    """Returns masks as uint8, with 255 for void: with unchanged ids, or renumbered from 1 if 8 bits do not hold them.
 
     When renumbering, objects that are absent from the first mask become background.
     """
+    masks = [video.read_labels(index) for index in indices]
     table = np.zeros(2**16, np.uint8)
-    if masks[0].dtype == np.uint8:
+    if masks[0].dtype == np.uint8 and video.void is not None:
         table[:256] = np.arange(256)
     else:
-        ids = np.setdiff1d(masks[0], (0, VOID))[: VOID - 1]
+        ids = np.setdiff1d(masks[0], [0] if video.void is None else [0, video.void])[: VOID - 1]
         table[ids] = np.arange(1, len(ids) + 1)
-        table[VOID] = VOID
+        if video.void is not None:
+            table[video.void] = VOID
     return [table[mask] for mask in masks]
 
 

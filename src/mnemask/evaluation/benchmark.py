@@ -9,12 +9,11 @@ from typing import Any, overload
 import numpy as np
 
 from mnemask.choices import DATASETS
-from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed, with_void
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError, listed
 from mnemask.io.atomic import safe_name
-from mnemask.metrics import VOID
 from mnemask.plugins import NAME
 
 logger = logging.getLogger(__name__)
@@ -239,6 +238,7 @@ class Benchmark:
             )
         if self.dataset not in PUBLISHED:
             check_masks(video)
+            video = with_void(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         late = self.dataset == "youtube-vos" and not self.secret
@@ -321,7 +321,7 @@ def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = Non
 
 def objects_in(video: AnnotatedVideo, index: int) -> list[int]:
     """Returns the ids of the objects that a frame's mask shows."""
-    return [object_id for object_id in np.unique(video.read_labels(index)).tolist() if object_id not in (0, VOID)]
+    return [object_id for object_id in np.unique(video.read_labels(index)).tolist() if object_id not in (0, video.void)]
 
 
 def frame_names(video: AnnotatedVideo) -> Sequence[str]:

@@ -25,7 +25,7 @@ from mnemask.io.label_files import read_labels
 from mnemask.io.writer import MaskWriter
 from mnemask.memory.policies import Policy, policy_named, saved_unless_built_in
 from mnemask.memory.read import resolve_kmn_sigma
-from mnemask.metrics import Report, SequenceScorer
+from mnemask.metrics import Protocol, Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
@@ -122,7 +122,7 @@ def evaluate(
                 f"the tracker for {sequence.name} has tracked {tracker.steps} frames already",
                 "return a new one each time, as with lambda: Tracker(model)",
             )
-        scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
+        scorer = _scorer(sequence)
         for masks, spent in follow(tracker, only_first_masks(sequence)):
             seconds += spent
             num_frames += 1
@@ -284,13 +284,16 @@ def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
     truth = sequence.truth
     if truth is None:
         return None
-    scorer = SequenceScorer(
-        truth.name, "davis2016" if truth.single_object else "davis2017", late_objects=sequence.late_objects
-    )
+    scorer = _scorer(truth, late_objects=sequence.late_objects)
     names = frame_names(truth)
     for index in sorted(truth.masks):
         scorer.add(truth.read_labels(index), read_labels(folder / f"{names[index]}.png"), names[index])
     return scorer.report()
+
+
+def _scorer(truth: AnnotatedVideo, *, late_objects: bool = False) -> SequenceScorer:
+    protocol: Protocol = "davis2016" if truth.single_object else "davis2017"
+    return SequenceScorer(truth.name, protocol, late_objects=late_objects, void=truth.void)
 
 
 @lru_cache(maxsize=1)

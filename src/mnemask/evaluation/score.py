@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
+from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError, counted, listed
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
-from mnemask.metrics import Protocol, Report, SequenceScorer
+from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
 
 Pairs = list[tuple[Path, Path]]
@@ -41,11 +41,14 @@ def score_folder(
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, official_decay=official_decay)
         shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
-        for truth, prediction in files:
+        undecided = protocol == "davis2017"
+        for number, (truth, prediction) in enumerate(files):
             labels = {path: read_labels(path) for path in (truth, prediction)}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
+            if undecided and (labels[truth] == VOID).any():
+                scorer.void, undecided = void_of(path for path, _ in files[number:]), False
             scorer.add(labels[truth], labels[prediction], prediction.name)
         reports.append(scorer.report())
     return Report.merged(reports, notes)

@@ -221,9 +221,7 @@ class MemoryBank:
             kept, given_up = self._update(first, new, capacity, frame), "before"
         except BudgetError:
             kept, given_up = self._update(first, given_first, capacity, frame), "up to"
-        log.info(
-            "corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame
-        )
+        log.info("corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame)
         return kept
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:

@@ -158,6 +158,7 @@ class SequenceScorer:
         protocol: "davis2016" or "davis2017".
         late_objects: whether objects that appear after the first annotated frame are scored too.
         official_decay: whether to reproduce the official tool's decay, which is wrong beyond 256 frames.
+        void: the label, in the truth of "davis2017", of pixels that are not scored; None if 255 is an object's id.
 
     Example:
         >>> scorer = SequenceScorer("square", "davis2016")
@@ -175,9 +176,10 @@ class SequenceScorer:
         protocol: Protocol = "davis2017",
         late_objects: bool = False,
         official_decay: bool = False,
+        void: int | None = VOID,
     ) -> None:
         check_protocol(protocol)
-        self.name, self.protocol = name, protocol
+        self.name, self.protocol, self.void = name, protocol, void
         self._single_object = protocol == "davis2016"
         self._late_objects, self._official_decay = late_objects, official_decay
         self._scores: dict[int, list[tuple[float, float]]] = {}
@@ -203,7 +205,7 @@ class SequenceScorer:
         void: Bool[np.ndarray, "H W"] | None = None
         if self._single_object:
             truth, prediction = (truth != 0).view(np.uint8), (prediction != 0).view(np.uint8)
-        elif (void_pixels := truth == VOID).any():
+        elif self.void is not None and (void_pixels := truth == self.void).any():
             void, truth = void_pixels, np.where(void_pixels, 0, truth)
         for object_id, frames in self._scores.items():
             predicted, true = prediction == object_id, truth == object_id

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, Dataset
 
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, with_void
 from mnemask.datasets.clips import ClipSource, Mixture, TrainingClip
 from mnemask.datasets.composite.clips import CompositeClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
@@ -137,7 +137,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
         FrameError, MaskError: a mask cannot be used, or does not fit its frame, see `checked_masks`.
         InputError: there are no such videos, or none shows a large enough object.
     """
-    videos = with_objects(open_video_folders(root))
+    videos = with_objects([with_void(video) for video in open_video_folders(root)])
     dense = [video for video in videos if has_clips(video, MIN_MASKS, max_gap)]
     sparse = [_annotated_frames(video) for video in videos if video not in dense]
     sparse = [video for video in sparse if has_clips(video, MIN_MASKS, 1)]

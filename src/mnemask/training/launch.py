@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed
+from mnemask.datasets.annotated import AnnotatedVideo, check_masks, refuse_mixed, with_void
 from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
@@ -220,15 +220,16 @@ class Validation:
         else:
             videos = open_video_folders(root)
         refuse_mixed(videos, "validate on one kind (--validate), or save all masks with ids")
-        self.videos = [beginning(video, num_frames) for video in videos]
-        for video in self.videos:
+        self.videos = []
+        for video in (beginning(video, num_frames) for video in videos):
             if len(video.masks) < 3:
                 raise InputError(
                     f"{video.name} cannot be scored: it has masks of {len(video.masks)} frames",
                     "give 3 or more, since the first and the last are not scored, or leave the video out (--validate)",
                 )
             check_masks(video)
-            only_first_masks(video)
+            self.videos.append(with_void(video))
+            only_first_masks(self.videos[-1])
 
     def __call__(self, model: STCN) -> dict[str, float]:
         """Returns J, F and their mean, in percent."""
