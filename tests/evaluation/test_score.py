@@ -287,10 +287,11 @@ def test_an_object_with_the_number_of_void_is_scored_where_segment_would_track_i
 
 def test_255_beside_small_ids_is_void_with_a_warning_and_a_contour_of_it_without(tmp_path, caplog):
     for name, labels in ("solid", LABELS_WITH_AREA), ("contour", LABELS_WITH_CONTOUR):
-        (tmp_path / name).mkdir()
-        for index in range(4):
-            Image.fromarray(labels).save(tmp_path / name / f"{index:05d}.png")
-        report = score_folder(tmp_path / name, tmp_path / name)
+        for folder, shown in ((name, labels), (f"{name} predicted", np.where(labels == 1, labels, 0))):
+            (tmp_path / folder).mkdir()
+            for index in range(4):
+                Image.fromarray(shown).save(tmp_path / folder / f"{index:05d}.png")
+        report = score_folder(tmp_path / name, tmp_path / f"{name} predicted")
         assert [score.object_id for score in report.objects] == [1]
         assert ("255 is void" in caplog.text) == (name == "solid")
         caplog.clear()
