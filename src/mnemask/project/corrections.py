@@ -96,11 +96,11 @@ def set_marks(project: Project, marks: Iterable[Mark]) -> list[int]:
 def set_corrections(project: Project, place: str | Path, objects: Iterable[int] = ()) -> list[int]:
     """Sets the masks of a file or folder as keys in frames where one differs from a project's; returns these frames.
 
-    Tools give back every frame; unchanged ones are left as they are, and changed ones become those of the file: there,
-    every object that it shows gets a key. If an object of the file is missing in a frame, it is absent there; but if
-    most frames are empty, these count as not annotated. New objects are added, with their class in the file; known ones
-    keep theirs if they have one. Objects that the file shows in no frame stay as they are. One colour is one object in
-    all files.
+    Tools give back every frame. Unchanged ones get no key; in changed ones, every object that the file shows gets one.
+    If an object of the file is missing in a frame in which the project has it, it is absent there; but if most frames
+    are empty, these count as not annotated. New objects are added, with their class in the file, and tracked on through
+    frames in which it lacks them; known ones keep their class if they have one. Objects that the file shows in no frame
+    stay as they are. One colour is one object in all files.
 
     Args:
         project: the project to correct.
