@@ -6,10 +6,12 @@ import pytest
 import torch
 from drawn_clip import drawn_clip
 from refusals import refusal
+from thorough import thorough_but
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.introspection import read_provenance
+from mnemask.memory.policies import POLICIES
 from mnemask.model.stcn import STCN
 from mnemask.types import MAX_OBJECTS, Objects
 
@@ -130,10 +132,84 @@ def test_a_warm_start_needs_no_mask_and_keeps_what_was_pinned(half_way, tiny_mod
 
 
 def test_after_a_warm_start_the_memory_is_counted_in_frames_of_the_video_to_come(half_way, tiny_model):
-    second = mm.Tracker(tiny_model, budget=mm.Budget(tokens=30), short_side=None)
+    second = mm.Tracker(tiny_model, budget=mm.Budget(tokens=50), short_side=None)
     second.warm_start(half_way[0])
     second.step(drawn_clip(1, 80, 128, num_objects=2, seed=5)[0][0])  # of 40 cells, where the first had 24
-    assert (second.stats().frames, second.stats().capacity) == (second.stats().tokens / 40, 30)
+    assert (second.stats().frames, second.stats().capacity) == (second.stats().tokens / 40, 50)
+
+
+@pytest.fixture
+def remembered(tiny_model):
+    """Returns a tracker of two objects whose memory has 6 frames, or as much as the policy keeps of them."""
+
+    def track(policy="lfu-pinned", frozen=False):
+        frames, masks = drawn_clip(8, num_objects=2)
+        tracker = mm.Tracker(tiny_model, policy=policy, budget=mm.Budget(frames=6), write_every=1, short_side=None)
+        for t, frame in enumerate(frames):
+            tracker.step(frame, {7: masks[0, 0], 3: masks[0, 1]} if t == 0 else None)
+        tracker.memory.frozen = frozen
+        return tracker
+
+    return track
+
+
+@pytest.mark.parametrize("policy", thorough_but(3, [name for name in POLICIES if name != "keep-all"]))
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+def test_a_warm_start_keeps_to_the_budget_from_the_first_frame_on(remembered, tiny_model, policy, frozen):
+    tracker = remembered(policy, frozen)
+    second = mm.Tracker(tiny_model, policy=policy, budget=mm.Budget(frames=1.5), short_side=None)
+    second.warm_start(tracker)
+    held = []
+    for frame in drawn_clip(7, num_objects=2, seed=5)[0]:
+        assert second.step(frame).object_ids == (7, 3)
+        assert second.stats().tokens <= second.stats().capacity == 36
+        assert second.stats().pinned == tracker.stats().pinned
+        held.append(second.memory.tokens.key)
+    assert frozen == torch.equal(held[0], held[-1])
+    if frozen:
+        assert second.stats().evictions - tracker.stats().evictions == tracker.stats().tokens - len(held[0])
+
+
+def test_a_warm_start_takes_over_all_that_the_budget_holds(remembered, tiny_model):
+    tracker = remembered()
+    second = mm.Tracker(tiny_model, policy="lfu-pinned", budget=mm.Budget(frames=6), short_side=None)
+    second.warm_start(tracker)
+    second.step(drawn_clip(1, num_objects=2, seed=5)[0][0])
+    assert torch.equal(second.memory.tokens.key, tracker.memory.tokens.key)
+    assert second.stats().evictions == tracker.stats().evictions
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+@pytest.mark.parametrize(
+    ("policy", "budget", "fact"),
+    [
+        ("lfu-pinned", mm.Budget(tokens=10), "10 tokens"),  # less than a frame
+        ("keep-all", mm.Budget(tokens=100), "keep-all"),
+        ("lfu-pinned", mm.Budget(tokens=20), "may not be evicted"),
+    ],
+)
+def test_what_must_be_kept_and_does_not_fit_is_said_before_the_first_masks(
+    remembered, tiny_model, policy, budget, fact, frozen
+):
+    tracker = remembered(frozen=frozen)
+    second = mm.Tracker(tiny_model, policy=policy, budget=budget, short_side=None)
+    second.warm_start(tracker)
+    frames, before = drawn_clip(2, 48, 80, num_objects=2, seed=5)[0], second.stats()
+    for frame in frames:
+        with refusal(mm.errors.BudgetError, fact):
+            second.step(frame)
+    assert (second.steps, second.stats().tokens) == (0, before.tokens)
+
+
+def test_a_warm_start_gives_corrections_up_before_first_masks(remembered, tiny_model):
+    tracker, everywhere = remembered(), torch.ones(64, 96, dtype=torch.bool)
+    for object_id, frame in zip((7, 3), drawn_clip(2, num_objects=2, seed=5)[0], strict=True):
+        tracker.step(frame, {object_id: everywhere})
+    assert tracker.stats().pinned == 3 * 24
+    second = mm.Tracker(tiny_model, policy="lfu-pinned", budget=mm.Budget(tokens=30), short_side=None)
+    second.warm_start(tracker)
+    assert second.step(drawn_clip(1, num_objects=2, seed=5)[0][0]).object_ids == (7, 3)
+    assert (second.stats().tokens, second.stats().pinned) == (30, 24)
 
 
 def test_a_state_goes_to_the_device_of_its_network_whole(half_way):

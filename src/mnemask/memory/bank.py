@@ -15,6 +15,7 @@ from mnemask.memory.budget import CPU, read_buffer_bytes
 from mnemask.memory.introspection import Provenance, array
 from mnemask.memory.policies import is_custom
 from mnemask.memory.policies.contract import checked_update
+from mnemask.memory.policies.wrappers import last_write_apart
 from mnemask.memory.read import (
     PLACE_BYTES,
     UNLIMITED,
@@ -123,7 +124,8 @@ class MemoryBank:
         trace: called with a record of each write, such as a TraceFile; None, the default, makes no records.
         last_read: the choices of the last read, until the tracker's next step.
         frozen: True makes the memory read-only: nothing is written, evicted or counted any more, and what would change
-            it (given masks, removal) is rejected.
+            it (given masks, removal) is rejected. Only tokens of another tracker that exceed the budget are evicted at
+            the first read.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -173,15 +175,8 @@ class MemoryBank:
         )
         capacity = self.budget.capacity(*self._sizes(new))
         memory = new[:0] if self.tokens is None else self.tokens
-        try:
-            kept = self._update(memory, new, capacity, frame)
-        except BudgetError:
-            if self.config.keep_corrections:
-                raise
-            kept = self._update_without_corrections(memory, new, capacity, frame)
-        self.evictions += len(memory) + len(new) - len(kept)
+        kept = self._keep(memory, new, capacity, frame)
         self.writes += 1
-        self.tokens, self._energy = kept, key_energy(kept.key)
         if self.trace is not None:
             limit = None if capacity == UNLIMITED else capacity
             self.trace(
@@ -189,6 +184,29 @@ class MemoryBank:
                     memory, new, kept, grid=self._known_grid(), policy=str(self.policy), capacity=limit
                 )
             )
+
+    def _keep(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
+        """Evicts what the policy does not keep of old and new tokens, and returns what it keeps."""
+        try:
+            kept = self._update(memory, new, capacity, frame)
+        except BudgetError:
+            if self.config.keep_corrections:
+                raise
+            kept = self._update_without_corrections(memory, new, capacity, frame)
+        self.evictions += len(memory) + len(new) - len(kept)
+        self.tokens, self._energy = kept, key_energy(kept.key)
+        return kept
+
+    def _fit(self, tokens: Tokens) -> Tokens:
+        """Evicts what the budget cannot hold of tokens from a tracker with a larger one; returns what is left.
+
+        A write does the same. A frozen memory has none, so this is done before the first read.
+        """
+        capacity = self.budget.capacity(*self._sizes(tokens))
+        if len(tokens) <= capacity:
+            return tokens
+        memory, new = last_write_apart(tokens)
+        return self._keep(memory, new, capacity, int(new.frame[-1]) + 1)
 
     def _update(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
         if self._policy_is_custom:
@@ -203,9 +221,7 @@ class MemoryBank:
             kept, given_up = self._update(first, new, capacity, frame), "before"
         except BudgetError:
             kept, given_up = self._update(first, given_first, capacity, frame), "up to"
-        log.info(
-            "corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame
-        )
+        log.info("corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame)
         return kept
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
@@ -243,10 +259,14 @@ class MemoryBank:
             query_key: the key of each cell.
             step: the tracker's count of frames.
             stride8: the frame's features at stride 8; required if reads are refined.
+
+        Raises:
+            BudgetError: if the tokens come from another tracker, and the budget cannot hold those that are pinned, or a
+                frame.
         """
         assert self.tokens is not None, "a memory is written before it is read"
-        tokens, self.last_read, detail = self.tokens, None, self._detail(stride8)
         self.tokens_per_frame = len(query_key)  # also before the first write in another video
+        tokens, self.last_read, detail = self._fit(self.tokens), None, self._detail(stride8)
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
