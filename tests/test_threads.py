@@ -1,5 +1,7 @@
 """Threads: a network that several share, a tracker that two use at the same time, and what the library says unasked."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +90,36 @@ def test_threads_may_take_turns(tiny_model):
     assert all(
         torch.equal(ours, each.labels) for ours, each in zip(labels, masks_of(tiny_model, CLIPS[0]), strict=True)
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("earlier", ["pass", "step()", "torch.rand(999, 999) @ torch.rand(999, 999)"])
+def test_a_forked_process_computes_whatever_its_parent_had_computed_with_several_threads(earlier):
+    code = (
+        "import os, numpy as np, torch\n"
+        "torch.set_num_threads(2)\n"
+        "import mnemask as mm\n"
+        "def step():\n"
+        "    mask = np.zeros((96, 160), bool); mask[:60, :60] = True\n"
+        "    tracker = mm.Tracker(mm.load_model('compact', dtype=torch.float32), short_side=96)\n"
+        "    assert tracker.step(np.zeros((96, 160, 3), np.uint8), {1: mask}).object_ids == (1,)\n"
+        f"{earlier}\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    step()\n"
+        "    os._exit(torch.get_num_threads())\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1\n"
+        "assert torch.get_num_threads() == 2\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as done:
+        try:
+            _, said = done.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(done.pid, signal.SIGKILL)  # the forked process, too
+            raise
+    assert (done.returncode, said) == (0, "")
 
 
 def test_the_library_prints_nothing_where_a_program_has_not_asked_for_its_log(tmp_path):

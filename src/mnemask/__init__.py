@@ -5,9 +5,12 @@ Each name is imported on first use, so that ``mnemask --help`` does not wait for
 """
 
 import logging
+import os
 from importlib import import_module
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # no output unless the program configures logging
+
+imported_by = os.getpid()  # by which a forked process knows that it is one (model/devices.py)
 
 TYPE_CHECKING = False  # type checkers take it as True; importing typing takes longer than the rest of this file
 if TYPE_CHECKING:

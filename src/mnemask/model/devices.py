@@ -1,7 +1,9 @@
 """The devices, precisions and torch modes in which the network computes."""
 
+import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from mnemask.errors import BudgetError, FrameError, InputError, counted
 from mnemask.types import describe
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 VARIABLE = "MNEMASK_PRECISION"
@@ -119,14 +123,31 @@ def _full_products() -> Iterator[None]:
 _FULL_CONVOLUTIONS, _FULL_PRODUCTS = _Held(_full_convolutions), _Held(_full_products)
 
 
+def _take_one_thread_if_forked() -> None:
+    """Makes torch use one thread in a process that was forked from one that had imported mnemask, with a warning.
+
+    Torch's threads do not survive a fork: if the parent had used them, its child would wait for them forever. Whether
+    it had cannot be found out.
+    """
+    # By way of `sys.modules`: the parent may have imported the package alone, which imports its parts on first use.
+    if os.getpid() != sys.modules["mnemask"].imported_by and torch.get_num_threads() > 1:
+        log.warning(
+            "this process was forked, and the threads of torch do not survive that, so it computes with one; to use "
+            'more, start processes with multiprocessing.get_context("spawn"), and to silence this, call '
+            "torch.set_num_threads(1) before"
+        )
+        torch.set_num_threads(1)
+
+
 @contextmanager
 def isolated_torch_modes() -> Iterator[None]:
     """Isolates the computations in a `with` block or function from the torch modes that a caller has set.
 
     Inference mode, autocast, the default device and the precision of matrix products have their default values, and
     gradients are off. The default dtype is shared by all threads and does not change: tensors are created with an
-    explicit dtype.
+    explicit dtype. In a forked process, torch uses one thread.
     """
+    _take_one_thread_if_forked()
     with ExitStack() as stack:
         stack.enter_context(_FULL_PRODUCTS)
         stack.enter_context(torch.inference_mode(mode=False))  # else the memory could not be used outside of it
