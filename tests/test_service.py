@@ -120,13 +120,40 @@ def test_what_is_no_frame_is_refused_and_the_video_goes_on(serve):
     refused(client.post(frames, content=png(np.zeros((65, 96, 3), np.uint8))), 413, "96×65")
     refused(client.post(frames, content=png(np.zeros((32, 96, 3), np.uint8))), 422, "96×32")
     refused(client.put(f"{session}/masks", content=picture(1)), 422, "grey levels")
-    for wrong, fact in ((np.full((64, 96), 2, np.uint8), "1 objects"), (np.ones((20, 30), np.uint8), "20, 30")):
-        assert client.put(f"{session}/masks", content=png(wrong)).status_code == 204
-        refused(client.post(frames, content=picture(1)), 422, fact)
-    client.put(f"{session}/masks", content=png(MASKS[1, 0].byte()))
+    for wrong, fact in (((20, 30), "30×20"), ((64, 96), "no object")):
+        refused(client.put(f"{session}/masks", content=png(np.full(wrong, wrong[0] < 64, np.uint8))), 422, fact)
+    assert client.put(f"{session}/masks", content=png(np.full((64, 96), 2, np.uint8))).status_code == 204
+    refused(client.post(frames, content=picture(1)), 422, "1 objects")
+    assert client.delete(f"{session}/masks").status_code == 204
     refused(client.delete(f"{session}/objects/9"), 422, "9")
     refused(client.get("/nothing"), 404, "docs/deployment.md")
     assert client.post(frames, content=picture(1)).headers["x-frame"] == "1"
+
+
+@pytest.mark.parametrize("mask", [png, indexed])
+def test_a_mask_that_is_cut_off_anywhere_is_refused(serve, mask):
+    client = serve()
+    session, data = opened(client), mask(MASKS[0, 0].byte())
+    for length in range(len(data)):
+        refused(client.put(f"{session}/masks", content=data[:length]), 422)
+        if length > len(data) - 9:
+            refused(client.post(f"{session}/frames", content=data[:length]), 422)
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 255
+    refused(client.put(f"{session}/masks", content=bytes(damaged)), 422)
+    assert client.put(f"{session}/masks", content=data).status_code == 204
+    assert client.post(f"{session}/frames", content=picture(0)).status_code == 200
+
+
+def test_masks_that_were_given_are_discarded_before_their_frame(serve):
+    client = serve()
+    session = opened(client)
+    first(client, session)
+    client.put(f"{session}/masks", content=png(2 * MASKS[1, 0].byte()))
+    assert client.delete(f"{session}/masks").status_code == 204
+    assert client.post(f"{session}/frames", content=picture(1)).status_code == 200
+    assert client.get(session).json()["objects"] == [1]
+    refused(client.delete("/sessions/nobody/masks"), 404, "POST /sessions")
 
 
 def test_more_sessions_than_there_is_room_for_are_refused_until_one_is_idle(serve):

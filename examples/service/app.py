@@ -29,6 +29,7 @@ from starlette.routing import Route
 import mnemask as mm
 
 logger = logging.getLogger("mnemask.service")
+PNG, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Service:
             Route(one, self.state, methods=["GET"]),
             Route(one, self.close, methods=["DELETE"]),
             Route(f"{one}/masks", self.masks, methods=["PUT"]),
+            Route(f"{one}/masks", self.withdraw, methods=["DELETE"]),
             Route(f"{one}/frames", self.frame, methods=["POST"]),
             Route(f"{one}/objects/{{number:int}}", self.remove, methods=["DELETE"]),
         ]
@@ -149,15 +151,31 @@ class Service:
         """Takes the masks of the next frame: an indexed PNG, or one of 8 or 16 bits whose grey levels are ids."""
         session = self.session(request)
         data = await self.upload(request)
-        indexed = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03"
-        if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] < 8 and not indexed:  # would be scaled to 8
-            raise RefusedError(422, f"the mask has {data[24]} bits a pixel", "send a PNG of 8 or 16 bits")
         given = self.decoded(data, cv2.IMREAD_UNCHANGED)
-        if indexed:
-            given = np.asarray(Image.open(io.BytesIO(data)))
+        bits, kind = data[24:26] if data[:8] == PNG else (8, 0)
+        if kind == 3:  # a palette
+            try:
+                given = np.asarray(Image.open(io.BytesIO(data)))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise RefusedError(422, f"the mask is damaged ({error})", "send a whole PNG") from error
+        elif bits < 8:  # would be scaled to 8
+            raise RefusedError(422, f"the mask has {bits} bits a pixel", "send a PNG of 8 or 16 bits")
         if given.ndim != 2:
             raise RefusedError(422, f"the mask has shape {given.shape}", "send a PNG of grey levels that are ids")
+        if not given.any():
+            raise RefusedError(422, "the mask marks no object", "send a PNG whose grey levels are ids")
+        size = session.tracker.size
+        if size is not None and given.shape != size:
+            height, width = given.shape
+            raise RefusedError(
+                422, f"the mask has {width}×{height} pixels, frames {size[1]}×{size[0]}", "send one of that size"
+            )
         session.given = given.astype(np.int32)
+        return Response(status_code=204)
+
+    async def withdraw(self, request: Request) -> Response:
+        """Discards the masks of the next frame."""
+        self.session(request).given = None
         return Response(status_code=204)
 
     async def frame(self, request: Request) -> Response:
@@ -232,7 +250,8 @@ class Service:
             raise RefusedError(
                 413, f"{width}×{height} pixels are more than {self.limits.pixels}", "send a smaller frame"
             )
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        whole = data[:8] != PNG or PNG_END in data  # of a PNG that is cut off, the rest would be black
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION) if whole else None
         if image is None:
             raise RefusedError(422, "this is no complete JPEG or PNG", "send one whole image in a request")
         return image
@@ -274,7 +293,7 @@ class Service:
 
 def size_of(data: bytes) -> tuple[int, int]:
     """Returns height and width of a PNG or JPEG from its header; (0, 0) of anything else."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+    if data[:8] == PNG and len(data) >= 26:
         return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
     at = 2
     while data[:2] == b"\xff\xd8" and at + 9 < len(data) and data[at] == 0xFF:

@@ -383,8 +383,8 @@ class Tracker:
 
         Its objects are tracked from the first frame on, without a prompt; frames may have a different size. This
         tracker keeps its settings, pinned tokens stay pinned, and the memory is frozen if the other one is. If it
-        exceeds this tracker's budget, the first step evicts the rest, or raises BudgetError if the pinned tokens do
-        not fit.
+        exceeds this tracker's budget, the first step evicts the rest, or raises BudgetError if the pinned tokens do not
+        fit.
 
         Args:
             other: a tracker with the same model, such as `Tracker.load("street.bank", model)`; it does not change.

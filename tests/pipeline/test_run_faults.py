@@ -158,6 +158,24 @@ def test_objects_that_come_later_are_counted_when_they_come(tiny_model, tmp_path
     assert len(masks_in(tmp_path)) == 5
 
 
+def test_a_budget_that_a_new_object_exceeds_is_not_to_be_enlarged_by_resuming(tiny_model, tmp_path, clip):
+    frames, prompts = clip
+    everywhere = torch.ones(64, 96, dtype=torch.bool)
+    later = {t: {t: everywhere} for t in (2, 5)}
+
+    def follow(out, given):
+        tracker = mm.Tracker(tiny_model, policy="lfu-pinned", budget=mm.Budget(frames=2), short_side=None)
+        mm.segment(frames, tracker, out, lambda frame: given.get(frame.index))
+
+    with refusal(BudgetError, "larger budget", "--overwrite"):
+        follow(tmp_path / "late", prompts | later)
+    assert len(masks_in(tmp_path / "late")) == 5
+    tracker = mm.Tracker(tiny_model, budget=mm.Budget(tokens=9), short_side=None)
+    with pytest.raises(BudgetError) as caught:
+        mm.segment(frames, tracker, tmp_path / "at_once", lambda frame: prompts.get(frame.index))
+    assert "--overwrite" not in str(caught.value)  # there is nothing to go on with
+
+
 def test_a_memory_without_a_limit_cannot_be_promised(tiny_model):
     with refusal(BudgetError, "KeepAll"):
         estimate_memory(mm.Tracker(tiny_model, policy="keep-all", short_side=None), (64, 96), 1)

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -12,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-import mnemask
 from mnemask.errors import BudgetError, FrameError, InputError, counted
 from mnemask.types import describe
 
@@ -129,7 +129,8 @@ def _take_one_thread_if_forked() -> None:
     Torch's threads do not survive a fork: if the parent had used them, its child would wait for them forever. Whether
     it had cannot be found out.
     """
-    if os.getpid() != mnemask.imported_by and torch.get_num_threads() > 1:
+    # By way of `sys.modules`: the parent may have imported the package alone, which imports its parts on first use.
+    if os.getpid() != sys.modules["mnemask"].imported_by and torch.get_num_threads() > 1:
         log.warning(
             "this process was forked, and the threads of torch do not survive that, so it computes with one; to use "
             'more, start processes with multiprocessing.get_context("spawn"), and to silence this, call '

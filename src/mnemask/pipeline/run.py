@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import BudgetError, InputError, OutputError
 from mnemask.io import MASK_FORMATS, ReaderEvents, VideoReader, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
@@ -230,6 +230,8 @@ class _Run:
         except StopError as stopped:
             progress.stopped_by = str(stopped)
         except BaseException as error:
+            if isinstance(error, BudgetError) and progress.frames:
+                error.remedy += "; --resume keeps budget, policy and size, so start over to change them (--overwrite)"
             progress.stopped_by = f"{type(error).__name__}: {error}".rstrip(": ")
             raise
         else:
