@@ -61,13 +61,15 @@ def in_small(words: list[str]) -> list[str]:
 
 def draw(folder: Path) -> None:
     """Writes data and weights in the page's layout."""
-    from drawn_benchmark import draw_davis, draw_youtube_vos
+    from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
     from drawn_data import draw_photographs
     from PIL import Image
 
     for year, root in ((2016, folder / "data/DAVIS/2016"), (2017, folder / "data/DAVIS/2017/trainval")):
         draw_davis(root, year=year, count=FRAMES)
         (root / f"ImageSets/{year}/train.txt").write_text("bear\ndog\n")
+    for frames in (folder / "data/DAVIS/2017/trainval/JPEGImages/480p").iterdir():
+        draw_video(frames, frames.parents[2] / "Annotations/480p" / frames.name, FRAMES, late=0)  # two objects
     draw_youtube_vos(folder / "data/YouTube-VOS", count=FRAMES)
     valid = folder / "data/YouTube-VOS/valid"
     shutil.copytree(valid / "JPEGImages", valid.with_name("valid_all_frames") / "JPEGImages")
@@ -127,11 +129,12 @@ def succeeds(words: list[str], folder: Path) -> bool:
     rest = small[1:] if small[0] == "mnemask" else small[2:]
     begin = time.monotonic()
     done = subprocess.run([sys.executable, *program, *rest], cwd=folder, capture_output=True, text=True, check=False)
-    verdict = "FAIL" if done.returncode else "ok"
-    print(f"{verdict:4s} {time.monotonic() - begin:5.1f} s  {shlex.join(small)}", flush=True)
-    if done.returncode:
+    # A row for each object has one for the second object of the first sequence.
+    fine = done.returncode == 0 and ("object" not in small or "bear_2" in done.stdout)
+    print(f"{'ok' if fine else 'FAIL':4s} {time.monotonic() - begin:5.1f} s  {shlex.join(small)}", flush=True)
+    if not fine:
         print((done.stdout + done.stderr)[-2000:], flush=True)
-    return done.returncode == 0
+    return fine
 
 
 if __name__ == "__main__":

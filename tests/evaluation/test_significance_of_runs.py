@@ -2,10 +2,11 @@
 
 import json
 
+import pytest
 from refusals import refusal
 
 from mnemask.errors import InputError
-from mnemask.evaluation.results import Result
+from mnemask.evaluation.results import Result, read_result
 from mnemask.evaluation.significance import compared
 from mnemask.metrics import ObjectScore, Report
 
@@ -27,3 +28,12 @@ def test_a_policy_that_one_run_lacks_is_not_among_those_that_are_there(tmp_path)
     with refusal(InputError, r"no results of 'mine' in .*two") as caught:
         compared(runs, "lfu", ["mine"])
     assert caught.value.remedy == "there are fifo, lfu"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"scores": null}', "\xff"])
+def test_a_file_that_is_no_result_is_named_once(tmp_path, content):
+    path = tmp_path / "dogs.json"
+    path.write_text(content, encoding="latin-1")
+    with refusal(InputError, "dogs.json") as caught:
+        read_result(path)
+    assert str(caught.value).count("dogs.json") == 1
