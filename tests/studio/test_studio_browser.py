@@ -884,6 +884,26 @@ def test_a_pass_is_told_of_from_its_beginning_to_its_end_and_shows_its_masks_whe
         page.wait_for_selector("#toast", state="hidden")
 
 
+def test_an_older_state_that_comes_late_is_not_shown_and_that_of_a_studio_begun_anew_is(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    again = """([state, lost]) => { const socket = sockets.at(-1);
+        if (lost) socket.onclose();
+        socket.onmessage({ data: JSON.stringify(state) });
+        return document.querySelectorAll('#objects li').length; }"""
+    with (
+        running(clip, projects=tmp_path / "projects") as studio,
+        browsing(studio, script=SOCKETS) as page,
+        studio.client() as client,
+    ):
+        older = client.get("/api/projects/clip").json()
+        page.keyboard.press("o")
+        page.wait_for_selector("#objects li")
+        saved(page)
+        assert page.evaluate(again, [older, False]) == 1
+        assert page.evaluate(again, [older, True]) == 0
+        page.wait_for_selector("#objects li")
+
+
 def test_what_nobody_answered_is_kept_in_view_asked_for_before_leaving_and_sent_again(tmp_path):
     projects, asked = tmp_path / "projects", []
     with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
