@@ -1222,23 +1222,37 @@ def test_what_an_export_warned_of_stands_beside_it(tmp_path, masks):
 
 @pytest.mark.parametrize(
     ("width", "height", "touch", "scheme"),
-    [(1280, 720, False, "dark"), (800, 600, False, "light"), (1180, 820, True, "light"), (390, 844, True, "dark")],
+    [
+        (1280, 720, False, "dark"),
+        (800, 600, False, "light"),
+        (1180, 820, True, "light"),
+        (390, 844, True, "dark"),
+        (640, 360, True, "light"),
+    ],
 )
-def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
+def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, masks, width, height, touch, scheme):
     with (
-        running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio,
+        running(write_film(tmp_path / "film.mp4"), projects=tmp_path / "projects") as studio,
         browsing(studio, color_scheme=scheme, has_touch=touch) as page,
     ):
         page.set_viewport_size({"width": width, "height": height})
+        shows(page, "#clock", f"/ {NUM_FRAMES - 1} · 00:00")
+        page.evaluate("document.querySelector('#clock').textContent = '/ 215999 · 01:59:59'")  # of a long video
+        page.evaluate("document.querySelector('#speed').textContent = 'Exporting 100 %'")
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for button in page.locator("header button, .tools button, .transport button").all():
-            if button.is_visible():
-                box = button.bounding_box()
-                assert box["x"] >= 0
-                assert box["x"] + box["width"] <= width
-                assert box["y"] + box["height"] <= height
+        for part in ("header", ".tools", ".transport"):
+            for button in page.locator(f"{part} button").all():
+                if button.is_visible():
+                    box = button.bounding_box()
+                    assert box["x"] >= 0
+                    assert box["x"] + box["width"] <= width
+                    scrolls = part == ".tools" and height < 400
+                    assert box["y"] + box["height"] <= height or scrolls
+        click(page, *middle(masks[0, 0]))
+        removes, go_on = ("− removes", "tap Track") if touch else ("Right-click removes", "press T to track")
+        shows(page, "#hint", f"{removes}; when the mask fits, {go_on}")
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install --no-save axe-core, as .ci/run does")
