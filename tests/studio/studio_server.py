@@ -6,7 +6,6 @@ import signal
 import sys
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import cv2
@@ -59,7 +58,8 @@ class Running:
     """A running studio."""
 
     def __init__(self, *videos, projects, more=()):
-        line = ["studio", *map(str, videos), "--project", str(projects), "--size", str(min(SIZE)), "--no-browser", *more]
+        line = ["studio", *map(str, videos), "--project", str(projects), "--size", str(min(SIZE))]
+        line += ["--no-browser", *more]
         stdout, of_process = PROCESSES.Pipe(duplex=False)
         self.process = PROCESSES.Process(target=command_line, args=(line, of_process))
         self.process.start()

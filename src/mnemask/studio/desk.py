@@ -151,7 +151,7 @@ class Desk:
         return project.labels(index, without={*without, *project.lost_keys(index)})
 
     def facts(self, index: int) -> dict[str, Any]:
-        """Returns the objects tracked in a frame, how doubtful each one is, and what is wrong with the frame's marks."""
+        """Returns the objects tracked in a frame, how doubtful each one is, and what is wrong with its marks."""
         project = self.project
         doubts = {i: float(project.confidence(i, index, index)["doubt"][0]) for i in project.state.objects}
         return {
