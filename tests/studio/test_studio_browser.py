@@ -884,6 +884,26 @@ def test_a_pass_is_told_of_from_its_beginning_to_its_end_and_shows_its_masks_whe
         page.wait_for_selector("#toast", state="hidden")
 
 
+def test_an_older_state_that_comes_late_is_not_shown_and_that_of_a_studio_begun_anew_is(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    again = """([state, lost]) => { const socket = sockets.at(-1);
+        if (lost) socket.onclose();
+        socket.onmessage({ data: JSON.stringify(state) });
+        return document.querySelectorAll('#objects li').length; }"""
+    with (
+        running(clip, projects=tmp_path / "projects") as studio,
+        browsing(studio, script=SOCKETS) as page,
+        studio.client() as client,
+    ):
+        older = client.get("/api/projects/clip").json()
+        page.keyboard.press("o")
+        page.wait_for_selector("#objects li")
+        saved(page)
+        assert page.evaluate(again, [older, False]) == 1
+        assert page.evaluate(again, [older, True]) == 0
+        page.wait_for_selector("#objects li")
+
+
 def test_what_nobody_answered_is_kept_in_view_asked_for_before_leaving_and_sent_again(tmp_path):
     projects, asked = tmp_path / "projects", []
     with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
@@ -1202,23 +1222,37 @@ def test_what_an_export_warned_of_stands_beside_it(tmp_path, masks):
 
 @pytest.mark.parametrize(
     ("width", "height", "touch", "scheme"),
-    [(1280, 720, False, "dark"), (800, 600, False, "light"), (1180, 820, True, "light"), (390, 844, True, "dark")],
+    [
+        (1280, 720, False, "dark"),
+        (800, 600, False, "light"),
+        (1180, 820, True, "light"),
+        (390, 844, True, "dark"),
+        (640, 360, True, "light"),
+    ],
 )
-def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
+def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, masks, width, height, touch, scheme):
     with (
-        running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio,
+        running(write_film(tmp_path / "film.mp4"), projects=tmp_path / "projects") as studio,
         browsing(studio, color_scheme=scheme, has_touch=touch) as page,
     ):
         page.set_viewport_size({"width": width, "height": height})
+        shows(page, "#clock", f"/ {NUM_FRAMES - 1} · 00:00")
+        page.evaluate("document.querySelector('#clock').textContent = '/ 215999 · 01:59:59'")  # of a long video
+        page.evaluate("document.querySelector('#speed').textContent = 'Exporting 100 %'")
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for button in page.locator("header button, .tools button, .transport button").all():
-            if button.is_visible():
-                box = button.bounding_box()
-                assert box["x"] >= 0
-                assert box["x"] + box["width"] <= width
-                assert box["y"] + box["height"] <= height
+        for part in ("header", ".tools", ".transport"):
+            for button in page.locator(f"{part} button").all():
+                if button.is_visible():
+                    box = button.bounding_box()
+                    assert box["x"] >= 0
+                    assert box["x"] + box["width"] <= width
+                    scrolls = part == ".tools" and height < 400
+                    assert box["y"] + box["height"] <= height or scrolls
+        click(page, *middle(masks[0, 0]))
+        removes, go_on = ("− removes", "tap Track") if touch else ("Right-click removes", "press T to track")
+        shows(page, "#hint", f"{removes}; when the mask fits, {go_on}")
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install --no-save axe-core, as .ci/run does")

@@ -173,6 +173,27 @@ def test_a_page_that_does_not_listen_misses_the_oldest_events_and_not_the_last()
     assert numbers == list(range(300 - len(numbers), 300))
 
 
+def test_of_two_changes_at_once_the_newer_state_is_told_last(desk, monkeypatch):
+    told, first_tells, second_told = [], threading.Event(), threading.Event()
+
+    def tell(event):
+        if not first_tells.is_set():
+            first_tells.set()
+            second_told.wait(0.5)  # the other change may overtake this one now, if anything lets it
+        else:
+            second_told.set()
+        told.append(event)
+
+    monkeypatch.setattr(desk.listeners, "tell", tell)
+    first = threading.Thread(target=desk.act, args=[{"do": "add_object"}])
+    first.start()
+    assert first_tells.wait(60)
+    desk.act({"do": "add_object"})
+    first.join(60)
+    assert [len(state["objects"]) for state in told] == [2, 3]
+    assert told[0]["version"] < told[1]["version"] < desk.state()["version"]
+
+
 def test_nothing_is_exported_into_the_place_of_a_folder_that_was_moved_away(tmp_path, desk):
     folder = desk.project.folder
     folder.rename(tmp_path / "moved")

@@ -57,6 +57,7 @@ class Desk:
         self._notes = [*project.frames.notes, *notes]
         self._lock = threading.Lock()
         self._job: Job | None = None
+        self._version = 0
         self._clicking = threading.Lock()
         self._preparing = -1
         self._session: tuple[tuple[int, int], ClickSession | ColourClicks] | None = None
@@ -64,12 +65,16 @@ class Desk:
         self._looked_away = threading.Event()
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that the page shows except pictures and masks."""
+        """Returns everything that the page shows except pictures and masks, with a version that always grows."""
+        with self.listeners.telling:
+            self._version += 1
+            return {"type": "state", "version": self._version, **self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
         project = self.project
         undo, redo = project.can()
         height, width = project.frames.size
         return {
-            "type": "state",
             "name": self.name,
             "video": project.source.name,
             "num_frames": project.num_frames,
@@ -86,10 +91,11 @@ class Desk:
             "job": self._job.latest if self._job else None,
         }
 
-    def changed(self) -> dict[str, Any]:
-        """Returns the state, and sends it to all pages."""
-        state = self.state()
-        self.listeners.tell(state)
+    def changed(self, **replaced: Any) -> dict[str, Any]:
+        """Returns the state, with these values replaced, and sends it to all pages."""
+        with self.listeners.telling:
+            state = {**self.state(), **replaced}
+            self.listeners.tell(state)
         return state
 
     def act(self, action: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +151,7 @@ class Desk:
         return project.labels(index, without={*without, *project.lost_keys(index)})
 
     def facts(self, index: int) -> dict[str, Any]:
-        """Returns the objects tracked in a frame, how doubtful each one is, and what is wrong with the frame's marks."""
+        """Returns the objects tracked in a frame, how doubtful each one is, and what is wrong with its marks."""
         project = self.project
         doubts = {i: float(project.confidence(i, index, index)["doubt"][0]) for i in project.state.objects}
         return {
@@ -382,7 +388,8 @@ class Desk:
             if self._job is not None and self._job.running:
                 running = "an export" if self._job.kind == "export" else "tracking"
                 raise mm.InputError(f"{running} is already running", "wait for it, or stop it first")
-            self._job = Job(kind, work, self.listeners).start()
+            with self.listeners.telling:
+                self._job = Job(kind, work, self.listeners).start()
 
     def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
         ways: list[Literal["forward", "backward"]]
@@ -408,7 +415,7 @@ class Desk:
                     else:
                         result = {**_progress(report), "complete": report.complete}
         finally:
-            self.listeners.tell({**self.state(), "job": None})
+            self.changed(job=None)
         if nothing is not None and not result:
             raise nothing
         return {**result, "passing": None, "warnings": warnings}
@@ -436,7 +443,7 @@ class Desk:
                 raise OutputError(error.problem, "nothing was kept, so make room and export again") from error
             raise
         files = list(files_of(done))
-        self.listeners.tell({**self.state(), "job": None})
+        self.changed(job=None)
         return {
             "export": name,
             "folder": str(done),

@@ -18,9 +18,14 @@ _MOST_WAITING = 256  # events for a page that does not read them
 
 
 class Listeners:
-    """The open pages of one project."""
+    """The open pages of one project.
+
+    Attributes:
+        telling: held while an event is made and sent, so that none that was made earlier is sent later.
+    """
 
     def __init__(self) -> None:
+        self.telling = threading.RLock()
         self._queues: dict[asyncio.Queue[Event], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
 
@@ -120,11 +125,12 @@ class Job:
 
     def tell(self, event: Event) -> None:
         """Sends progress to the pages, no more often than every `_EVERY` seconds."""
-        self.latest = {"type": "job", "kind": self.kind, "running": True, **event}
         now = time.monotonic()
-        if now - self._told >= _EVERY:
-            self._told = now
-            self._listeners.tell(self.latest)
+        with self._listeners.telling:
+            self.latest = {"type": "job", "kind": self.kind, "running": True, **event}
+            if now - self._told >= _EVERY:
+                self._told = now
+                self._listeners.tell(self.latest)
 
     def _run(self) -> None:
         try:
@@ -134,5 +140,6 @@ class Job:
         except Exception:
             log.exception("a job of the studio failed")
             result = {"error": "internal error; see the terminal for details"}
-        self.latest = {**self.latest, **result, "running": False}
-        self._listeners.tell(self.latest)
+        with self._listeners.telling:
+            self.latest = {**self.latest, **result, "running": False}
+            self._listeners.tell(self.latest)

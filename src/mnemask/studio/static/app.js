@@ -21,6 +21,7 @@ class Studio {
     this.api = null;
     /** @type {State | null} */
     this.state = null;
+    this.version = 0; // that of the state
     /** @type {Workspace | null} */
     this.workspace = null;
     this.frame = 0;
@@ -109,6 +110,7 @@ class Studio {
     this.frame = Math.min(this.frame, state.num_frames - 1);
     try { this.frame = Math.min(state.num_frames - 1, Number(localStorage.getItem(`frame:${name}`)) || 0); } catch { /* private mode */ }
     this.shownKey = "";
+    this.version = 0;
     this.view.setVideo(state.width, state.height, state.pixel_aspect);
     this.view.hidden.clear();
     this.selected = state.objects[0]?.id ?? 0;
@@ -127,6 +129,7 @@ class Studio {
   hear(event) {
     if (!event) {
       this.job = null;
+      this.version = 0; // a studio that was restarted begins anew
       $("speed").textContent = "";
       this.render();
       this.note("Connection lost, reconnecting …", "lost");
@@ -141,7 +144,8 @@ class Studio {
 
   /** @param {State} state @param {Api | null} [api] the API of its video */
   take(state, api = this.api) {
-    if (api !== this.api) return;
+    if (api !== this.api || state.version <= this.version) return; // outdated: answers and events may overtake each other
+    this.version = state.version;
     const before = this.state;
     this.state = state;
     this.time.state = state;

@@ -10,7 +10,7 @@ interface Job {
   files?: string[]; written?: number; bytes?: number; export?: string; last?: number; stopped?: boolean; warnings?: string[]; confidence?: Record<string, number[]>;
 }
 interface State {
-  type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
+  type: "state"; version: number; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
   objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; exports: string[]; coverage: Record<string, Coverage>;
   undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[]; turned?: Action | null;
 }
