@@ -7,12 +7,14 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from refusals import refusal
 
 from mnemask.doctor import diagnose
 from mnemask.errors import FrameError
-from mnemask.io import VideoReader
+from mnemask.io import VideoReader, sources
+from mnemask.io.random_access import FrameAccess
 from mnemask.prompts.mask_file import inspect_mask
 
 
@@ -158,6 +160,57 @@ def test_a_gif_that_does_not_end_is_a_doubt(tmp_path, pages):
     (tmp_path / "cut.gif").write_bytes(whole[: len(whole) * 6 // 10])
     assert not VideoReader(tmp_path / "whole.gif").facts.notes
     assert ["cut off" in note for note in VideoReader(tmp_path / "cut.gif").facts.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("how", "steps"),
+    [
+        ({}, [100] * 8),
+        ({"duration": 0}, [100] * 8),
+        ({"loop": 0}, [100] * 8),
+        ({"duration": 40}, [40] * 8),
+        ({"duration": [40, 40, 0, 40, 40, 40, 40, 40]}, None),  # the third one states no delay
+        ({"duration": [0, 40, 40, 40, 40, 40, 40, 40]}, [100, 40, 40, 40, 40, 40, 40, 40]),
+        ({"disposal": 2}, [100] * 8),
+        ({"disposal": 2, "duration": 40}, [40] * 8),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_all_pictures_of_a_gif_are_frames_whatever_delays_it_states(tmp_path, how, steps, everywhere):
+    path, drawn = animated(tmp_path / "a.gif", everywhere, **how)
+    read = list(VideoReader(path))
+    assert len(read) == 8
+    if steps:
+        assert [round(1000 * frame.seconds) for frame in read] == [sum(steps[:at]) for at in range(8)]
+    for frame, picture in zip(read, drawn, strict=True):
+        np.testing.assert_array_equal(frame.image.permute(1, 2, 0), picture)
+    with FrameAccess(path) as frames:
+        assert len(frames) == 8
+        for at in (7, 2, 5):
+            assert torch.equal(frames[at].image, read[at].image)
+            assert frames[at].seconds == read[at].seconds
+    findings = diagnose(path)
+    assert {finding.severity for finding in findings} == {"ok"}
+    assert "8 frames can be read" in " ".join(finding.what for finding in findings)
+
+
+def test_pictures_that_are_stated_but_not_read_are_no_small_matter(tmp_path, monkeypatch):
+    path, _ = animated(tmp_path / "a.gif", everywhere=True)
+    monkeypatch.setattr(sources, "hides_pictures", lambda path: False)
+    (said,) = [finding for finding in diagnose(path) if "header states" in finding.what]
+    assert (said.severity, "8 frames" in said.what) == ("warning", True)
+
+
+def animated(path, everywhere, **how):
+    """Saves 8 pictures of all 256 colours as a GIF, and returns them as they are in it."""
+    rng = np.random.default_rng(0)
+    colours = rng.permutation(256)[:, None].repeat(3, 1).astype(np.uint8)
+    first, drawn = rng.permutation(np.arange(32 * 48) % 256).reshape(32, 48), []
+    for at in range(8):
+        indices = (first + 31 * at) % 256 if everywhere else first.copy()
+        indices[8:20, 3 * at : 3 * at + 12] = 7
+        drawn.append(colours[indices])
+    return save(path, [Image.fromarray(picture) for picture in drawn], **how), drawn
 
 
 @pytest.mark.parametrize("called", ["stack.lsm", "stack", "stack.mp4"])

@@ -20,6 +20,7 @@ from mnemask.io.frame_files import find_frames
 from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
 from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import ReaderEvents, SourceFacts
+from mnemask.io.sources import hides_pictures
 
 GO_ON = "continue after the damage with --on-corrupt skip or hold"
 
@@ -59,7 +60,8 @@ def diagnose_video(path: Path) -> list[Finding]:
     """Returns the facts in the header, and whether the whole file can be read."""
     try:
         with VideoReader(path, on_corrupt="skip") as reader:
-            header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
+            is_stack = path.suffix.lower() in IMAGE_SUFFIXES or hides_pictures(path)
+            header = _stack(path, reader) if is_stack else list(_header(path))
             return [*header, *Finding.of_facts(reader.facts), *_frames(reader)]
     except FrameError as error:
         return [Finding.from_error(error)]
@@ -128,7 +130,15 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
     yield from _damage(reader.events)
     if broken:
         yield broken
-    elif not reader.events.to_dict() and reader.num_frames not in (None, pace.frames):
+    elif reader.events.to_dict() or reader.num_frames in (None, pace.frames):
+        pass  # what is missing was said, or nothing is
+    elif reader.counted and reader.num_frames and 2 * pace.frames < reader.num_frames:
+        yield Finding(
+            "warning",
+            f"the header states {reader.num_frames} frames, most of which cannot be read",
+            "save them as an image sequence, or re-encode the file with another program",
+        )
+    else:
         yield Finding(
             "ok", f"the header states {reader.num_frames} frames: the number is rounded, or an edit list hides some"
         )

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from av.error import FFmpegError
+
 from mnemask.errors import FrameError
+from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import FrameFiles, find_frames, image_files
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
 from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count, sample
@@ -24,6 +27,7 @@ from mnemask.io.stream import EncodedVideo, Origin
 _END = 2**20  # bytes at each end of a file that identify it
 _SOME, _PART, _DIGITS = 18, 4096, 4  # images sampled in a folder, bytes of a part, digits of a checksum
 _PICTURES = ", pictures "
+_GIF_HEADS = (b"GIF87a", b"GIF89a")
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")
 
 
@@ -212,6 +216,19 @@ def _begins_as_stack(path: Path) -> bool:
     return False
 
 
+def hides_pictures(path: Path) -> bool:
+    """Returns whether a file is a GIF that states no delays, so that FFmpeg takes several pictures for one."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(HEAD).startswith(_GIF_HEADS):
+                return False
+        with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
+            found = sum(packet.size > 0 for packet in container.demux())
+    except (OSError, FFmpegError):  # opening it reports what cannot be read
+        return False
+    return page_count(path) > found
+
+
 def _open_file(path: Path, how: Opening) -> Source:
     if path.is_char_device() or path.is_block_device():
         raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
@@ -222,6 +239,8 @@ def _open_file(path: Path, how: Opening) -> Source:
         how.refuse(repr(str(path)))
         return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
     how.refuse(repr(str(path)), follow=True)
+    if how.follow is None and hides_pictures(path):
+        return ImageStack(path)
     origin: Origin = f"file:{path}"
     if how.follow is not None:
         backoff = how.growth(how.follow)
