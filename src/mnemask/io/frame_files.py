@@ -134,7 +134,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
-    doubles = _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
+    doubles = _doubles(_series(kept, order))
     notes += doubles
     kept = sorted(kept, key=order.key)
     strangers = [] if order.hexadecimal else _strangers(kept)
@@ -197,11 +197,11 @@ _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|K
 _HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 
-def _series(images: Sequence[Path]) -> Series:
-    """Returns the images grouped by their names without the numbers."""
+def _series(images: Sequence[Path], order: NameOrder | None = None) -> Series:
+    """Returns the images grouped by their names without the numbers, and without the signs that an order has found."""
     series: dict[str, list[Path]] = defaultdict(list)
     for path in images:
-        shape = re.sub(r"\d+", "#", path.stem)
+        shape = re.sub(r"\d+", "#", order.unsigned(path.stem) if order else path.stem)
         series[f"{path.parent}/{shape}{path.suffix.lower()}"].append(path)
     return {shape: sorted(members) for shape, members in series.items()}
 
