@@ -220,6 +220,20 @@ def test_two_cameras_are_two_series_though_a_minus_is_in_the_name_of_one(tmp_pat
     assert any("two series" in note for note in find_frames(tmp_path).notes)
 
 
+def test_decimals_without_a_zero_in_front_are_hidden_and_that_is_said(tmp_path):
+    for name in (".25", ".5", ".75", ".hidden"):
+        photograph(tmp_path / f"{name}.png")
+    with refusal(FrameError, r"rename them, such as \.25\.png to 0\.25\.png"):
+        find_frames(tmp_path)
+    for name in ("0", "1", "1.25"):
+        photograph(tmp_path / f"{name}.png")
+    for source in (tmp_path, tmp_path / "*.png"):
+        found = find_frames(source)
+        assert [path.stem for path in found.paths] == ["0", "1", "1.25"]
+        (note,) = [note for note in found.notes if "hidden" in note]
+        assert note.startswith(".25.png and 2 more: left out, since names that begin with a dot are hidden")
+
+
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".ppm", ".pgm", ".JFIF"])
 def test_frames_of_rarer_suffixes_are_read(tmp_path, suffix):
     for t in range(3):
