@@ -197,6 +197,43 @@ def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, nam
     assert any("two series" in note for note in VideoReader(tmp_path).facts.notes)
 
 
+@pytest.mark.parametrize(
+    "name", ["z{}", "{}", "{:g}", "frame_{:+}", "slice {:g} mm", "z_{}", "t={:g}s", "scan 3 at {:.1f}", "\u2212{}"]
+)
+@pytest.mark.parametrize("step", [1, 0.5])
+def test_a_series_with_signs_is_one_series(tmp_path, name, step):
+    numbers = [step * number if step < 1 else number for number in range(-5, 7)]
+    names = [name.format(number).replace("\u2212-", "\u2212").replace("+0", "0") for number in numbers]
+    if name.startswith("\u2212"):
+        names = [each if number < 0 else each[1:] for each, number in zip(names, numbers, strict=True)]
+    for each in names:
+        photograph(tmp_path / f"{each}.png")
+    found = find_frames(tmp_path)
+    assert [path.stem for path in found.paths] == names
+    assert not [note for note in found.notes if "two series" in note]
+
+
+def test_two_cameras_are_two_series_though_a_minus_is_in_the_name_of_one(tmp_path):
+    for number in range(1, 7):
+        photograph(tmp_path / f"cam-{number}.png")
+        photograph(tmp_path / f"cam{number}.png")
+    assert any("two series" in note for note in find_frames(tmp_path).notes)
+
+
+def test_decimals_without_a_zero_in_front_are_hidden_and_that_is_said(tmp_path):
+    for name in (".25", ".5", ".75", ".hidden"):
+        photograph(tmp_path / f"{name}.png")
+    with refusal(FrameError, r"rename them, such as \.25\.png to 0\.25\.png"):
+        find_frames(tmp_path)
+    for name in ("0", "1", "1.25"):
+        photograph(tmp_path / f"{name}.png")
+    for source in (tmp_path, tmp_path / "*.png"):
+        found = find_frames(source)
+        assert [path.stem for path in found.paths] == ["0", "1", "1.25"]
+        (note,) = [note for note in found.notes if "hidden" in note]
+        assert note.startswith(".25.png and 2 more: left out, since names that begin with a dot are hidden")
+
+
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".ppm", ".pgm", ".JFIF"])
 def test_frames_of_rarer_suffixes_are_read(tmp_path, suffix):
     for t in range(3):

@@ -72,13 +72,17 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     if not found.paths:
         files = list(_files(source))
         others = sorted({path.suffix.lower() for path in files} - set(IMAGE_SUFFIXES))
-        kinds = f" (it holds {', '.join(others[:5])})" if others else "".join(f" ({note})" for note in _lost(source))
+        kinds = (
+            f" (it holds {', '.join(others[:5])})"
+            if others
+            else "".join(f" ({note})" for note in (*_lost(source), *_hidden(source)))
+        )
         project = "; to repeat a studio project, use `mnemask project`" * (source / "project.json").is_file()
         convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)
-    return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source)))
+    return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source), *_hidden(source)))
 
 
 def _lost(source: Path) -> Iterator[str]:
@@ -86,6 +90,16 @@ def _lost(source: Path) -> Iterator[str]:
     links = _files(source, lambda path: path.suffix.lower() in IMAGE_SUFFIXES and path.is_symlink())
     if lost := sorted(path.name for path in links if not os.path.exists(path)):  # noqa: PTH110 - circular links
         yield f"{listed(lost, 1)}: left out, since the target of the link does not exist"
+
+
+def _hidden(source: Path) -> Iterator[str]:
+    """Yields a sentence if names of images are decimals without the 0 in front, as some programs print them."""
+    names = (path.name for path in _files(source, hidden=True) if path.suffix.lower() in IMAGE_SUFFIXES)
+    if decimals := sorted(name for name in names if _BARE_DECIMAL.fullmatch(Path(name).stem)):
+        yield (
+            f"{listed(decimals, 1)}: left out, since names that begin with a dot are hidden: rename them, such as "
+            f"{decimals[0]} to 0{decimals[0]}"
+        )
 
 
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
@@ -134,7 +148,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
-    doubles = _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
+    doubles = _doubles(_series(kept, order))
     notes += doubles
     kept = sorted(kept, key=order.key)
     strangers = [] if order.hexadecimal else _strangers(kept)
@@ -157,8 +171,12 @@ def _is_wanted(path: Path) -> bool:
     return path.is_file() and not is_preview(path)
 
 
-def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted) -> Iterator[Path]:
-    """Yields the wanted files of a folder or pattern, without hidden ones; raises FrameError if it cannot be listed."""
+def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted, *, hidden: bool = False) -> Iterator[Path]:
+    """Yields the wanted files of a folder or pattern, only hidden ones or only others.
+
+    Raises:
+        FrameError: it cannot be listed.
+    """
     try:
         if source.is_dir():
             found = source.iterdir()
@@ -167,7 +185,7 @@ def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted) -> Iterato
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the glob module, this does not loop on circular links.
             found = root.glob(str(source.relative_to(root)))
-        yield from (path for path in found if not path.name.startswith(".") and wanted(path))
+        yield from (path for path in found if path.name.startswith(".") == hidden and wanted(path))
     except (OSError, ValueError) as error:
         raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
 
@@ -191,17 +209,18 @@ def _refuse_names(images: Iterable[Path]) -> None:
 
 Series = Mapping[str, Sequence[Path]]
 _FEW = 0.25  # of the other frames
+_BARE_DECIMAL = re.compile(r"\.\d+")
 _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
 # How browsers and file managers name a second file of the same name.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
 _HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 
-def _series(images: Sequence[Path]) -> Series:
-    """Returns the images grouped by their names without the numbers."""
+def _series(images: Sequence[Path], order: NameOrder | None = None) -> Series:
+    """Returns the images grouped by their names without the numbers, and without the signs that an order has found."""
     series: dict[str, list[Path]] = defaultdict(list)
     for path in images:
-        shape = re.sub(r"\d+", "#", path.stem)
+        shape = re.sub(r"\d+", "#", order.unsigned(path.stem) if order else path.stem)
         series[f"{path.parent}/{shape}{path.suffix.lower()}"].append(path)
     return {shape: sorted(members) for shape, members in series.items()}
 

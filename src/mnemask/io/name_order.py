@@ -151,6 +151,13 @@ class NameOrder:
             last = self._parts(_year_first(stem, self.year_last) if self.year_last else stem)
         return [*map(self._parts, map(composed, path.parts[:-1])), last], path.name
 
+    def unsigned(self, stem: str) -> str:
+        """Returns a name without the signs of its numbers."""
+        stem = composed(stem)
+        begins = [number.start() for number in re.finditer(r"\d+", stem)]
+        signs = {at - 1 for at in begins if stem[:at].endswith(_SIGNS) and _shape(stem[: at - 1]) in self.signed}
+        return "".join(character for at, character in enumerate(stem) if at not in signs)
+
     def _parts(self, stem: str) -> list[str | Decimal]:
         """Returns texts and numbers in alternation, a text first; case is ignored."""
         parts: list[str | Decimal] = []

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from av.error import FFmpegError
+
 from mnemask.errors import FrameError
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import FrameFiles, find_frames, image_files
@@ -222,7 +224,7 @@ def hides_pictures(path: Path) -> bool:
                 return False
         with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
             found = sum(packet.size > 0 for packet in container.demux())
-    except OSError:  # FFmpeg's errors included; opening it reports what cannot be read
+    except (OSError, FFmpegError):  # opening it reports what cannot be read
         return False
     return page_count(path) > found
 
