@@ -8,7 +8,7 @@ import cv2
 import pytest
 import torch
 from command_line import mnemask
-from drawn_clip import drawn_clip
+from drawn_clip import drawn_clip, write_video
 from PIL import Image
 
 from mnemask.model.checkpoints import save_model
@@ -24,6 +24,7 @@ def files(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
         Image.fromarray(masks[index, 0].byte().numpy() * 255).save(folder / f"truth/{index:05d}.png")
+    write_video(folder / "clip.mkv", frames)
     save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
@@ -94,3 +95,27 @@ def test_a_mask_with_soft_edges_among_the_frames_is_no_frame(files, tmp_path):
     code, output = compare(files, tmp_path / "frames", *given, "--clean-masks")
     assert code == 0, output
     assert len((tmp_path / "out/frames.csv").read_text().splitlines()) == 1 + 5
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "right"),
+    [
+        ("--at", "99=truth/00003.png", "3=truth/00003.png"),
+        ("--remove", "99:1", "3:1"),
+        ("--click", "99:2=40,30", "3:2=40,30"),
+    ],
+)
+def test_masks_beyond_the_end_are_refused_before_the_folder_is_taken(
+    files, tmp_path, monkeypatch, option, wrong, right
+):
+    monkeypatch.chdir(files)
+    model = ("compact",) if option == "--click" else ("tiny.safetensors",)  # the tiny model has no click head
+    given = "clip.mkv", "--mask", "truth/00000.png", "--policy", "fifo", "--no-consistency", "-o", tmp_path / "out"
+    common = "compare", *given, "--model", *model, "--size", 32
+    code, output = mnemask(*common, option, wrong)
+    assert code == 2
+    assert "frame 99 but the video has 5 frames" in output
+    assert not (tmp_path / "out/policies").exists()
+    code, output = mnemask(*common, option, right)
+    assert code == 0, output
+    assert (tmp_path / "out/compare.html").exists()

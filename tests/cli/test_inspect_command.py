@@ -6,7 +6,7 @@ import cv2
 import pytest
 import torch
 from command_line import mnemask
-from drawn_clip import drawn_clip
+from drawn_clip import drawn_clip, write_video
 from PIL import Image
 
 import mnemask as mm
@@ -23,6 +23,7 @@ def files(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
     Image.fromarray(masks[0, 0].byte().numpy()).save(folder / "first.png")
+    write_video(folder / "clip.mkv", frames)
     save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
@@ -95,3 +96,22 @@ def test_the_given_mask_among_the_frames_is_no_frame(files, tmp_path):
     code, output = mnemask("inspect", tmp_path / "frames", *given, "-o", tmp_path / "out")
     assert code == 0, output
     assert (tmp_path / "out/memory-000005.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--at-frame", 99], "frame 99 was to be inspected, but the video's last frame is 5"),
+        (["--remove", "99:1"], "frame 99 but the video has 6 frames"),
+        (["--at-frame", 2, "--at", "99=first.png"], "frame 99 but the video has 6 frames"),
+    ],
+)
+def test_frames_beyond_the_end_are_refused_before_anything_is_tracked(
+    files, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(mm.Tracker, "step", None)
+    code, output = mnemask("inspect", "clip.mkv", *tracking(files)[1:], *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert sentence in output
+    assert not list((tmp_path / "out").glob("*"))

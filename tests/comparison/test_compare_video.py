@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from compared_clip import first_masks, tiny_trackers, write_clip
+from drawn_clip import drawn_clip, write_video
 from PIL import Image
 from refusals import refusal
 
@@ -257,3 +258,24 @@ def test_a_damaged_result_is_named(files, tmp_path):
     broken.write_text("{}")
     with refusal(mm.InputError, "result"):
         compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers)
+
+
+def test_masks_just_beyond_the_end_of_a_video_of_about_that_length_are_refused_before_anything_is_tracked(
+    files, tmp_path, monkeypatch
+):
+    _, truth, trackers = files
+    video = write_video(tmp_path / "clip.mkv", drawn_clip(4)[0])
+    monkeypatch.setattr("mnemask.pipeline.places.most_frames", lambda path: None)
+
+    def prompts():
+        given = first_masks(truth)()
+
+        def of_frame(frame):
+            return given(frame)
+
+        of_frame.to_come = {0: (1, 2), 4: (1,)}
+        return of_frame
+
+    with refusal(mm.InputError, "frame 4", "4 frames"):
+        compare_video(video, prompts, ["fifo"], tmp_path / "out", trackers, consistency=False)
+    assert not list((tmp_path / "out/policies").glob("[!.]*/"))

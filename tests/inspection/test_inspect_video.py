@@ -154,3 +154,18 @@ def test_a_saved_tracker_that_claims_impossible_frames_is_refused(clip, tracker,
     with refusal((FrameError, CheckpointError), r"b\.bank"):
         inspect_bank(tmp_path / "b.bank", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_beyond_the_end_of_frames_of_unknown_number_are_refused_before_anything_is_written(
+    clip, tracker, tmp_path
+):
+    frames, prompts = clip
+
+    def of_frame(frame):
+        of_frame.to_come.pop(frame.index, None)
+        return prompts.get(frame.index)
+
+    of_frame.to_come = {0: (1,), 3: (2,), 8: (1,)}
+    with refusal(InputError, "frame 8", "8 frames"):
+        inspect_video(frames, tracker, of_frame, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -133,9 +133,13 @@ def test_frames_of_any_size_are_taken(model: STCN, size: tuple[int, int]) -> Non
     assert segmenter.open(image).mask([(size[1] - 1, size[0] - 1)]).shape == size
 
 
-def test_a_frame_that_would_become_far_too_long_is_refused(segmenter: ClickSegmenter) -> None:
-    with refusal(FrameError, "4000×8 pixels", "short_side"):
-        segmenter.open(np.zeros((8, 4000, 3), np.uint8))
+def test_a_long_frame_is_taken_at_a_smaller_size_and_refused_only_if_too_long_at_any(
+    segmenter: ClickSegmenter,
+) -> None:
+    assert segmenter.open(np.zeros((8, 4000, 3), np.uint8)).mask([(10, 4)]).shape == (8, 4000)
+    with refusal(FrameError, "4000×2 pixels", "crop") as caught:
+        segmenter.open(np.zeros((2, 4000, 3), np.uint8))
+    assert "--size" not in str(caught.value)
 
 
 def test_a_device_without_memory_is_named(segmenter: ClickSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,14 +68,13 @@ def compare(
     from mnemask.evaluation.runner import TrackerFactory
 
     video = repeatable(video)
-    plans = [prompts.plan(video)]  # so that errors in the prompts are reported before the video is read
-    plans[0].say_notes()
+    prompts.plan(video).say_notes()  # so that errors in the prompts are reported before the video is read
 
     def new_plan() -> PromptPlan:
-        plans.append(prompts.plan(video))
+        plan = prompts.plan(video)
         if prompts.boxes or prompts.clicks or prompts.not_clicks:
-            plans[-1].prepare(mm.load_model(model, device=device))
-        return plans[-1]
+            plan.prepare(mm.load_model(model, device=device))
+        return plan
 
     with progress() as show:
         comparison = compare_video(
@@ -91,8 +90,6 @@ def compare(
             settings={"video": of_video(video, growing=False), **prompts.settings()},
             on_progress=lambda progress: show_stage(show, progress),
         )
-    for plan in plans[1:]:
-        plan.check_all_given(len(comparison.clip))
     rows = comparison.rows()
     emit("result", command="compare", out=str(out), rows=rows, page=str(out / "compare.html"))
     show_table(rows)

@@ -93,8 +93,6 @@ def inspect(
                 settings=settings,
                 on_frame=lambda frame: show(frame.index + 1, reader.num_frames, f"frame {frame.index}", unit="frames"),
             )
-        if not at_frame:
-            plan.check_all_given(tracker.steps)
     emit("result", command="inspect", out=str(out), files=[str(path) for path in written])
     for path in written:
         say(str(path))

@@ -21,6 +21,7 @@ from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.pipeline import PromptFunction
+from mnemask.pipeline.places import Expected
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
@@ -110,7 +111,7 @@ def compare_video(
         on_progress: called after each frame.
 
     Raises:
-        InputError: a policy, the video, the masks or the true masks cannot be used.
+        InputError: a policy, the video, the masks or the true masks cannot be used, or masks are given beyond the end.
         OutputError: `out` cannot be written to, or holds a comparison with other settings.
     """
     policies = list(dict.fromkeys(policies))
@@ -123,18 +124,21 @@ def compare_video(
     common = {"mnemask": __version__, "video": str(source), **(settings or {}), **trackers.settings()}
     written = Written(out)
     written.refuse_foreign(*(out / name for name in FILES))
-    _open(out, common, overwrite)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source, masks=masks))
+        first_prompts = [new_prompts()]
+        given = _to_come(first_prompts[0])
+        Expected.of(reader).refuse_beyond(given)
+        _open(out, common, overwrite)
         on_read = steps.stage("reading", reader.num_frames)
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
+        Expected(len(store.clip), counted=True).refuse_beyond(given)
         truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)
 
         def checked_prompts() -> PromptFunction:
-            prompts = new_prompts()
-            to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+            prompts = first_prompts.pop() if first_prompts else new_prompts()
             if truth is not None and not runs:  # before the first policy is tracked
-                truth.refuse_other_ids(to_come)
+                truth.refuse_other_ids(_to_come(prompts))
             return prompts
 
         tracking = _Tracking(reader, store, checked_prompts, trackers, out / "policies", steps)
@@ -150,6 +154,12 @@ def compare_video(
         page = page_of(comparison, folders, store, truth, reader.frames_per_second)
     _write(written, comparison, page)
     return comparison
+
+
+def _to_come(prompts: PromptFunction) -> Mapping[int, Collection[int]]:
+    """Returns the ids of the masks to be given, by frame, if the source of prompts knows them."""
+    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+    return to_come
 
 
 def _open(out: Path, common: Mapping[str, Any], overwrite: bool) -> None:

@@ -1,7 +1,7 @@
 """Inspects a video or a saved tracker: its memory as pictures and numbers."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from mnemask.errors import InputError, OutputError, counted
 from mnemask.inspection.sheets import explained_sheet, frames_to_show, memory_sheet, sources_of
-from mnemask.io import draw_overlay
+from mnemask.io import VideoReader, draw_overlay
 from mnemask.io.atomic import make_folder
 from mnemask.io.pictures import check_size
 from mnemask.io.visualize import encode_image
@@ -21,7 +21,8 @@ from mnemask.memory.bank import MemoryStats
 from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
 from mnemask.pipeline import PromptFunction
-from mnemask.pipeline.places import refuse_run
+from mnemask.pipeline.places import Expected, refuse_run
+from mnemask.prompts.plan import beyond_the_end
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
@@ -68,7 +69,8 @@ def inspect_video(
         on_frame: called after each tracked frame.
 
     Raises:
-        InputError: if a frame does not exist, a pixel is outside the frame or was read from nothing.
+        InputError: if a frame to inspect does not exist, masks are given beyond the video's end, or a pixel is outside
+            the frame or was read from nothing.
         OutputError: if `out` already contains an inspection or cannot be written to.
     """
     if iter(video) is video:
@@ -76,6 +78,9 @@ def inspect_video(
             "frames can be read only once, but the pictures need them again", "give a VideoReader or a list"
         )
     written = _open(out := Path(out), overwrite)
+    expected = Expected.of(video if isinstance(video, VideoReader) else None)
+    expected.refuse_beyond(at_frames, _not_there)
+    expected.refuse_beyond(_to_come(prompts))
     looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
     wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
     wanted |= {frame for look in looks for each in look.explanations for frame in sources_of(each)}
@@ -175,11 +180,25 @@ def _looks(
         raise InputError("the video has no frames", "give a video with frames")
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
-        raise InputError(
-            f"frame {min(missing)} was to be inspected, but the video's last frame is {last[0].index} (counted from 0)",
-            "choose one of its frames (--at-frame)",
-        )
+        raise _not_there(min(missing), last[0].index + 1)
+    if not at_frames and (left := _to_come(prompts)):
+        raise beyond_the_end(min(left), last[0].index + 1)
     return looks or [_look(tracker, *last, pixels)]
+
+
+def _to_come(prompts: PromptFunction) -> Collection[int]:
+    """Returns the frames for which masks are still to be given, if the source of prompts knows them."""
+    frames: Collection[int] = getattr(prompts, "to_come", ())
+    return frames
+
+
+def _not_there(frame: int, num_frames: int, *, about: bool = False) -> InputError:
+    """Returns the error for a frame to inspect beyond the last one; `about`: the length is an estimate."""
+    last = f"about {num_frames - 1}" if about else f"{num_frames - 1}"
+    return InputError(
+        f"frame {frame} was to be inspected, but the video's last frame is {last} (counted from 0)",
+        "choose one of its frames (--at-frame)",
+    )
 
 
 def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Snapshot:

@@ -5,7 +5,7 @@ import re
 import shutil
 import unicodedata
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -73,13 +73,19 @@ class Expected:
             return None
         return [frame_name(index, self.total) for index in range(start, self.num_frames)]
 
-    def refuse_beyond(self, frames: Iterable[int]) -> None:
-        """Raises InputError if masks are given for a frame that the video does not have."""
+    def refuse_beyond(self, frames: Iterable[int], refusal: Callable[..., InputError] = beyond_the_end) -> None:
+        """Raises InputError if one of the frames, by default of given masks, is not in the video.
+
+        Args:
+            frames: the frames.
+            refusal: returns the error for a frame, from the frame, the number of frames and whether that is an estimate
+                (`about`).
+        """
         about = self.num_frames or 0
         doubtful = [frame for frame in frames if frame >= (about if self.counted else max(about * 9 // 10 - 2, 1))]
         most = self._most() if doubtful else None
         if most is not None and (beyond := [frame for frame in doubtful if frame >= most]):
-            raise beyond_the_end(min(beyond), about or most, about=most != about)
+            raise refusal(min(beyond), about or most, about=most != about)
 
     def _most(self) -> int | None:
         """Returns the maximum number of frames; a file that does not state it is scanned."""

@@ -20,8 +20,17 @@ from mnemask.io.shapes import pieces_of
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
 from mnemask.model.devices import isolated_torch_modes, out_of_memory_named
-from mnemask.model.preprocess import normalize, pad, padding, refuse_too_long, resize, unpad, working_size
-from mnemask.model.stcn import STCN, require_network
+from mnemask.model.preprocess import (
+    MAX_WORKING_SIDE,
+    normalize,
+    pad,
+    padding,
+    refuse_too_long,
+    resize,
+    unpad,
+    working_size,
+)
+from mnemask.model.stcn import STCN, STRIDE, require_network
 from mnemask.prompts.box import Box, clip_box
 from mnemask.types import Frame, Picture, describe
 
@@ -42,7 +51,7 @@ class ClickSegmenter:
     Args:
         model: the model whose key encoder encodes the frames.
         head: a file of `mnemask train-clicks`; by default the one in the package, for the model "compact".
-        short_side: short side in pixels to which frames are resized.
+        short_side: short side in pixels to which frames are resized; less if the long side would exceed 16,384.
 
     Raises:
         CheckpointError: the head was trained for another key encoder, or its file is damaged.
@@ -69,12 +78,14 @@ class ClickSegmenter:
         """Encodes a frame and returns a session on it: a tensor [3 H W] or an array [H W 3], uint8 RGB.
 
         Raises:
-            FrameError: the frame is not such a picture, or its long side would exceed 16,384 pixels at this short side.
+            FrameError: the frame is not such a picture, or even a short side of 16 would make its long side too long.
             BudgetError: the device ran out of memory.
         """
         picture = Frame.from_picture(frame, 0)
-        refuse_too_long(picture.size, self.short_side, "the frame")
-        working = working_size(picture.size, self.short_side)
+        longest, shortest = max(picture.size), min(picture.size)
+        short_side = min(self.short_side, max(MAX_WORKING_SIDE * shortest // longest, STRIDE))
+        refuse_too_long(picture.size, short_side, "the frame")
+        working = working_size(picture.size, short_side)
         with out_of_memory_named(picture.size, num_objects=1):
             image = pad(resize(normalize(picture.image.to(self.model.device).float()), working))[None]
             image = image.to(self.model.dtype, memory_format=torch.channels_last)

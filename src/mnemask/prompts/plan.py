@@ -267,11 +267,6 @@ class PromptPlan:
             for how in prompts.pointed.values():
                 check_clicks(how.on, how.beside, frame.size)
 
-    def check_all_given(self, num_frames: int) -> None:
-        """Raises InputError if the video ended before a frame that has prompts."""
-        if self._by_frame:
-            raise beyond_the_end(min(self._by_frame), num_frames)
-
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
         """Returns all mask files with their frames, in frame order."""
         places = list(self.later)
