@@ -127,8 +127,8 @@ class Frame:
         seconds: presentation time, None if the source has none (a folder of images).
         name: name of this frame's output files, without a suffix.
         pixel_aspect: width of a displayed pixel divided by its height, as for DV and DVD; 1 for square pixels.
-        ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; only if the reader is
-            asked for it (`originals`) and the video has it.
+        ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; RGB and grey of more
+            than 8 bits are converted. Only if the reader is asked for it (`originals`) and the video has it.
     """
 
     image: UInt8[Tensor, "3 H W"]
