@@ -114,3 +114,18 @@ def test_all_that_was_published_is_removed_and_nothing_else(tmp_path):
     with refusal(OutputError, "1.png"):
         publish(written, tmp_path / "masks/1.png")
     (tmp_path / "masks/1.png.partial").unlink()
+
+
+def test_a_finished_folder_gets_a_free_name_only_and_its_files_are_the_runs_own(tmp_path):
+    partial, target = tmp_path / ".masks.partial", tmp_path / "masks"
+    (partial / "1").mkdir(parents=True)
+    (partial / "1/00000.png").write_bytes(b"mask")
+    target.mkdir()
+    written = Written(tmp_path)
+    with refusal(OutputError, "masks"):
+        written.adopt(partial, target)
+    assert written.files() == []
+    target.rmdir()
+    written.adopt(partial, target)
+    assert Written(tmp_path).files() == [target / "1/00000.png"]
+    assert not partial.exists()

@@ -22,7 +22,7 @@ from jaxtyping import Integer
 
 from mnemask.comparison.frames import FrameStore
 from mnemask.comparison.look import cell_edges, look_into
-from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.errors import InputError, MaskError
 from mnemask.evaluation.runner import timed
 from mnemask.io import MaskWriter, label_files, prefetch
 from mnemask.io.atomic import make_folder
@@ -219,11 +219,7 @@ def track_policy(
         own_policy,
     )
     write_report(partial / "result.json", run.to_dict())
-    written.expect(partial, folder.path)
-    try:
-        partial.replace(folder.path)
-    except OSError as error:
-        raise OutputError(f"{partial} cannot be renamed ({error.strerror})", "make the folder writable") from error
+    written.adopt(partial, folder.path)
     return run
 
 

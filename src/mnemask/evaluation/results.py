@@ -242,11 +242,7 @@ class ResultFolder:
         path = self._result(result.policy, result.sequence)
         make_folder(path.parent)
         written = Written(self.out)
-        written.expect(masks, self.masks(result.policy, result.sequence))
-        try:
-            masks.replace(self.masks(result.policy, result.sequence))
-        except OSError as error:
-            raise OutputError(f"{masks} cannot be renamed ({error.strerror})", "make the folder writable") from error
+        written.adopt(masks, self.masks(result.policy, result.sequence))
         written.write(path, _as_json(result.to_dict()))
 
     def _result(self, policy: str, sequence: str) -> Path:

@@ -159,11 +159,11 @@ class Written:
         if key in self._states:
             self._now.add(key)
 
-    def expect(self, partial: Path, target: Path) -> None:
-        """Records a finished folder that is about to be renamed: its files are the run's own under their new names.
+    def adopt(self, partial: Path, target: Path) -> None:
+        """Gives a finished folder its name, after recording its files as the run's own.
 
         Raises:
-            OutputError: the new name is taken.
+            OutputError: something else has the name, or the folder cannot be renamed.
         """
         if os.path.lexists(target):
             raise foreign(target)
@@ -172,6 +172,12 @@ class Written:
                 state = path.stat()
                 key = self._key(target / path.relative_to(partial))
                 self._note(key, (state.st_size, state.st_mtime_ns, _digest(path)))
+        try:
+            partial.replace(target)
+        except OSError as error:
+            raise OutputError(
+                f"{str(partial)!r} cannot be renamed ({error.strerror})", "make the folder writable"
+            ) from error
 
     def remove_folder(self, folder: Path) -> None:
         """Removes what runs wrote in a folder; raises OutputError if something else is in it."""
