@@ -249,11 +249,12 @@ class Studio {
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the shown frame
         if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // these masks lack what was drawn meanwhile
+        const newer = next === this.frame && this.waitsIn(next) ? this.view.labels : null;
         if (next !== this.frame) this.missed = null;
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
-        this.view.show(picture, labels);
+        this.view.show(picture, newer ?? labels);
         this.render();
         if (labels.notes?.length) this.complain(labels.notes.join(" "));
       } catch (error) {
@@ -391,6 +392,9 @@ class Studio {
 
   /** Whether something is not saved and not being saved. */
   get lacking() { return this.unsaved || this.unanswered.size > 0; }
+
+  /** Whether something that was drawn in a frame got no answer: the server's masks lack it. @param {number} frame */
+  waitsIn(frame) { return [...this.unanswered.values()].some(({ drawn, api }) => api === this.api && drawn?.frame === frame); }
 
   /** Shows whether everything is saved, once no edit is in progress. */
   settle() { if (!this.busy) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
