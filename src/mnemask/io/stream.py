@@ -199,7 +199,7 @@ class EncodedVideo:
 
     def _is_interlaced(self, stream: VideoStream, may_look: bool) -> bool:
         """Returns whether the stream says so, or its first frame if it does not and the file may be opened again."""
-        order = stream.codec_context.field_order
+        order = getattr(stream.codec_context, "field_order", _UNKNOWN_ORDER)  # new in PyAV 18.1
         if order != _UNKNOWN_ORDER or not may_look:
             return order > _PROGRESSIVE
         with self._closing(self._open()) as container, suppress(FFmpegError):
