@@ -128,7 +128,7 @@ class Footage:
         """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
         average, usual, unit = average_rate(stream), stream.guessed_rate, stream.time_base
         even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= _MOST_FRAMES_PER_SECOND
-        rate = standard_rate(usual) if even and usual else None
+        rate = standard_rate(Fraction(usual)) if even and usual else None
         ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
         if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
             ticks = unit.denominator
@@ -178,7 +178,8 @@ def average_rate(stream: VideoStream) -> Fraction | None:
     """Returns the stream's frames per second, on average; None if it is unknown."""
     average, usual = stream.average_rate, stream.guessed_rate
     # PyAV states the clock of raw DV as its average rate: 60000.
-    return average if average and (average <= _MOST_FRAMES_PER_SECOND or not usual) else usual
+    found = average if average and (average <= _MOST_FRAMES_PER_SECOND or not usual) else usual
+    return None if found is None else Fraction(found)  # PyAV 19 has a type of its own, which cannot be rounded
 
 
 def standard_rate(rate: Fraction) -> Fraction:
