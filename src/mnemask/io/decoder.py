@@ -392,7 +392,7 @@ class Decoding:
 
     def _broken(self, error: FFmpegError) -> FrameError:
         container, progress = self._container, self._progress
-        seekable = container.size > 0 and not _is_http(container)
+        seekable = (container.size or 0) > 0 and not _is_http(container)  # None in PyAV 19 if unknown
         if "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
                 f"no frame of {self._shown!r} could be read ({error.strerror})",
