@@ -169,10 +169,15 @@ def states_no_times(container: InputContainer) -> bool:
     return container.format.name == "avi"
 
 
+def _size(container: InputContainer) -> int:
+    """Returns the bytes of a file; 0 or less if unknown, as for a pipe, where PyAV 19 says None."""
+    return container.size or 0
+
+
 def is_recording(container: InputContainer) -> bool:
     """Returns whether an address gives a file, which a new connection reads from its beginning, and not a broadcast."""
     stream = container.streams.best("video")
-    return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
+    return _size(container) > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
 
 
 def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
@@ -180,12 +185,12 @@ def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
 
     FFmpeg reports that as a failure. The header may tell whether the video is complete.
     """
-    return _is_http(container) and container.size <= 0 and error.errno == errno.EIO
+    return _is_http(container) and _size(container) <= 0 and error.errno == errno.EIO
 
 
 def _ends_in_a_packet(container: InputContainer) -> bool:
     """Returns whether a transport stream, which states no length, ends within one of its packets."""
-    return container.format.name == "mpegts" and container.size > 0 and all(container.size % n for n in _TS_PACKETS)
+    return container.format.name == "mpegts" and _size(container) > 0 and all(_size(container) % n for n in _TS_PACKETS)
 
 
 def _is_http(container: InputContainer) -> bool:
@@ -392,7 +397,7 @@ class Decoding:
 
     def _broken(self, error: FFmpegError) -> FrameError:
         container, progress = self._container, self._progress
-        seekable = (container.size or 0) > 0 and not _is_http(container)  # None in PyAV 19 if unknown
+        seekable = _size(container) > 0 and not _is_http(container)
         if "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
                 f"no frame of {self._shown!r} could be read ({error.strerror})",
