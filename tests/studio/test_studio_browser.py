@@ -165,9 +165,10 @@ class Held:
 
 
 def close_dialog(page):
-    """Presses Escape and waits until no dialog is open, which takes the browser a moment."""
+    """Presses Escape and waits until no dialog is open or has the focus, which takes the browser a moment."""
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog[open]", state="detached")
+    page.wait_for_selector("dialog :focus", state="detached")
 
 
 def until_asked(page, requests, count=1):

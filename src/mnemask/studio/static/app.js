@@ -1149,7 +1149,8 @@ $("timeline").addEventListener("keydown", (event) => {
 const byKey = new Map(KEYS.filter(([, command]) => command).flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
 addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
-  if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
+  const left = target.closest("dialog:not([open])"); // a field of a dialog has the focus for a moment after that was closed
+  if (document.querySelector("dialog[open]") || (!left && target.matches("input:not([type=range]), select, textarea"))) return;
   if ((event.key === " " || event.key === "Enter") && target.matches("button, summary")) return;
   if (/^(Arrow|Page|Home|End)/.test(event.key) && target.matches("input")) return; // used by the slider
   if (event.altKey && !"[]".includes(event.key)) return; // for the browser; some keyboards have brackets there
