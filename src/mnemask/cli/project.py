@@ -17,7 +17,7 @@ from mnemask import choices
 from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
-from mnemask.cli.output import console, emit, errors
+from mnemask.cli.output import emit, errors, say
 
 if TYPE_CHECKING:
     from mnemask.project import State
@@ -251,7 +251,7 @@ class _Request:
                 project, self.out, mask_format=self.mask_format, overlay=self.overlay, overwrite=self.overwrite
             )
         for path in paths:
-            console.print(str(path), markup=False, soft_wrap=True)
+            say(str(path))
         emit("result", command="project", out=str(self.out), files=[str(path) for path in paths])
 
 

@@ -15,7 +15,7 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
-from mnemask.cli.output import emit
+from mnemask.cli.output import emit, say
 
 
 @command
@@ -85,7 +85,7 @@ def studio(
     def ready(address: str) -> None:
         start = f"{address}#{quote(opened[0])}" if opened else address
         emit("address", command="studio", url=start)
-        console.print(f"studio at {start}", soft_wrap=True, markup=False)
+        say(f"studio at {start}")
         console.print("press Ctrl-C to end it; everything is saved as you go")
         if not no_browser:
             webbrowser.open(start)

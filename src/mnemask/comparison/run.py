@@ -22,6 +22,7 @@ from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.pipeline import PromptFunction
 from mnemask.pipeline.places import Expected
+from mnemask.pipeline.run import masks_to_come
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
@@ -127,7 +128,7 @@ def compare_video(
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source, masks=masks))
         first_prompts = [new_prompts()]
-        given = _to_come(first_prompts[0])
+        given = masks_to_come(first_prompts[0])
         Expected.of(reader).refuse_beyond(given)
         _open(out, common, overwrite)
         on_read = steps.stage("reading", reader.num_frames)
@@ -138,7 +139,7 @@ def compare_video(
         def checked_prompts() -> PromptFunction:
             prompts = first_prompts.pop() if first_prompts else new_prompts()
             if truth is not None and not runs:  # before the first policy is tracked
-                truth.refuse_other_ids(_to_come(prompts))
+                truth.refuse_other_ids(masks_to_come(prompts))
             return prompts
 
         tracking = _Tracking(reader, store, checked_prompts, trackers, out / "policies", steps)
@@ -154,12 +155,6 @@ def compare_video(
         page = page_of(comparison, folders, store, truth, reader.frames_per_second)
     _write(written, comparison, page)
     return comparison
-
-
-def _to_come(prompts: PromptFunction) -> Mapping[int, Collection[int]]:
-    """Returns the ids of the masks to be given, by frame, if the source of prompts knows them."""
-    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
-    return to_come
 
 
 def _open(out: Path, common: Mapping[str, Any], overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8
 from mnemask.export.source import Exporting, Finished, FrameMasks
 from mnemask.io.coco import Categories
 from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, run_lengths
-from mnemask.io.visualize import davis_palette
+from mnemask.io.visualize import davis_palette, encode_image
 from mnemask.types import MAX_OBJECT_ID
 
 log = logging.getLogger(__name__)
@@ -164,8 +164,7 @@ class CvatMasks(_Labels):
         self._names.append(frame.name)
 
     def _write(self, folder: str, name: str, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
-        _place(self._out / folder / f"{name}.png").write_bytes(encoded.tobytes())
+        _place(self._out / folder / f"{name}.png").write_bytes(encode_image(rgb, ".png"))
 
     def finish(self) -> None:
         rows = [("background", 0), *((name, place) for place, name in enumerate(self._classes.names, 1))]

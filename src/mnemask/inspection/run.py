@@ -1,7 +1,7 @@
 """Inspects a video or a saved tracker: its memory as pictures and numbers."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mnemask.memory.introspection import Explanation, Provenance, saved_provenan
 from mnemask.memory.storage import load_bank
 from mnemask.pipeline import PromptFunction
 from mnemask.pipeline.places import Expected, refuse_run
+from mnemask.pipeline.run import masks_to_come
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
@@ -80,7 +81,7 @@ def inspect_video(
     written = _open(out := Path(out), overwrite)
     expected = Expected.of(video if isinstance(video, VideoReader) else None)
     expected.refuse_beyond(at_frames, _not_there)
-    expected.refuse_beyond(_to_come(prompts))
+    expected.refuse_beyond(masks_to_come(prompts))
     looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
     wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
     wanted |= {frame for look in looks for each in look.explanations for frame in sources_of(each)}
@@ -181,15 +182,9 @@ def _looks(
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
         raise _not_there(min(missing), last[0].index + 1)
-    if not at_frames and (left := _to_come(prompts)):
+    if not at_frames and (left := masks_to_come(prompts)):
         raise beyond_the_end(min(left), last[0].index + 1)
     return looks or [_look(tracker, *last, pixels)]
-
-
-def _to_come(prompts: PromptFunction) -> Collection[int]:
-    """Returns the frames for which masks are still to be given, if the source of prompts knows them."""
-    frames: Collection[int] = getattr(prompts, "to_come", ())
-    return frames
 
 
 def _not_there(frame: int, num_frames: int, *, about: bool = False) -> InputError:

@@ -28,6 +28,12 @@ from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
 PromptFunction = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
 
+def masks_to_come(prompts: PromptFunction | None) -> Mapping[int, Collection[int]]:
+    """Returns the ids of the masks still to be given, by frame, if the source of prompts knows them."""
+    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+    return to_come
+
+
 class StopError(Exception):
     """An early end was requested."""
 
@@ -239,7 +245,7 @@ class _Run:
 
     def _refuse_left(self) -> None:
         """Raises InputError if the video ended before a frame that masks are given for."""
-        if left := self._to_come():
+        if left := masks_to_come(self.prompts):
             first, events = min(left), self._happened()
             if first in (*events.skipped.frames, *events.dropped.frames):
                 raise self._left_out(first)
@@ -277,7 +283,7 @@ class _Run:
                 f"the masks of frame {frame.index} are a {type(given).__name__}",
                 "give them by object id, {1: mask}; for a label map, {i: labels == i} for each id in it",
             )
-        if self.gap and (left_out := [each for each in self._to_come() if each < frame.index]):
+        if self.gap and (left_out := [each for each in masks_to_come(self.prompts) if each < frame.index]):
             raise self._left_out(min(left_out))
         self.given = {} if given is None else given
         self._check_estimate(frame)
@@ -324,21 +330,16 @@ class _Run:
     def _check_first(self, frame: Frame) -> None:
         """Raises errors that the first frame reveals, before anything is computed or removed."""
         expected, ids = self.places.expected, self._ids()
-        expected.refuse_beyond(self._to_come())
+        expected.refuse_beyond(masks_to_come(self.prompts))
         self.places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self.tracker.object_ids})))
         if expected.ahead is not None:
             freed = sum(path.stat().st_size for path in self.written.files())
             format, kinds = self.places.mask_format, self.places.videos.kinds
             refuse_without_room(self.places.out, format, kinds, frame.size, expected.ahead, len(ids), freed)
 
-    def _to_come(self) -> Mapping[int, Collection[int]]:
-        """Returns the ids of the masks still to come, by frame, if the source of prompts knows them."""
-        to_come: Mapping[int, Collection[int]] = getattr(self.prompts, "to_come", {})
-        return to_come
-
     def _ids(self) -> set[int]:
         """Returns the ids of the masks given in the current frame, and of those still to come."""
-        return {*self.given, *(object_id for ids in self._to_come().values() for object_id in ids)}
+        return {*self.given, *(object_id for ids in masks_to_come(self.prompts).values() for object_id in ids)}
 
     def _begin_at(self, frame: Frame) -> Outputs:
         """Removes what an earlier run wrote, opens the outputs, and saves a first checkpoint.

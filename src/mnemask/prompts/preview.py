@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
-from mnemask.io.visualize import colors_of, draw_overlay
+from mnemask.io.visualize import colors_of, draw_overlay, encode_image
 from mnemask.prompts.box import Box
 from mnemask.prompts.parse import ClickAt
 from mnemask.types import Frame
@@ -52,8 +52,7 @@ def draw_preview(
         _name(picture, str(object_id), _zoomed(labels == object_id, zoom), scale)
     if not masks:
         _write(picture, "no masks in this frame", (round(8 * scale), round(30 * scale)), scale)
-    _, png = cv2.imencode(".png", picture[..., ::-1])
-    return png.tobytes()
+    return encode_image(picture, ".png")
 
 
 def _zoomed(pixels: np.ndarray, zoom: int) -> np.ndarray:

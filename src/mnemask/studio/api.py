@@ -24,7 +24,8 @@ from torch import Tensor
 import mnemask as mm
 from mnemask.io.atomic import safe_name
 from mnemask.io.shapes import mask_from_run_lengths
-from mnemask.studio.desk import Desk, encoded
+from mnemask.io.visualize import encode_image
+from mnemask.studio.desk import Desk
 from mnemask.studio.exports import exported, offered, zipped
 from mnemask.studio.workspace import Workspace
 
@@ -131,7 +132,7 @@ class Api:
     def memory(self, request: Request) -> Response:
         spot = (_number(request, "x", 0), _number(request, "y", 0)) if "x" in request.query_params else None
         picture = self._desk(request).look(_number(request, "frame", 0), spot)
-        return Response(encoded(picture, ".png"), media_type="image/png")
+        return Response(encode_image(picture, ".png"), media_type="image/png")
 
     def exported(self, request: Request) -> Response:
         path = exported(self._desk(request).exports, request.path_params["path"])

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
+from mnemask.io.visualize import encode_image
 from mnemask.project import NoFrameLeftError, PassReport, picture_memory, picture_reason
 from mnemask.project.results import Labels
 from mnemask.prompts.clicks import ClickSession
@@ -138,7 +139,7 @@ class Desk:
         if pixels.shape[0] > height:
             width = max(1, round(pixels.shape[1] * height / pixels.shape[0]))
             pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        data = encoded(pixels, ".jpg")
+        data = encode_image(pixels, ".jpg", 88)
         with self._lock:
             self._pictures[key] = data
             while sum(map(len, self._pictures.values())) > _PICTURES:
@@ -452,12 +453,6 @@ class Desk:
             "files": [path.relative_to(folder).as_posix() for path in main_files(done, files)],
             "warnings": warnings,
         }
-
-
-def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:
-    """Returns an RGB picture as the bytes of a file."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
-    return cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()
 
 
 def _progress(report: PassReport) -> Event:
