@@ -7,6 +7,8 @@ SETUP := .venv/.setup-done
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
+SHAPES := --jaxtyping-packages=mnemask,beartype.beartype
+
 .PHONY: setup demo test fast check docs results release-check lint types layers clean
 
 setup: $(SETUP)
@@ -30,9 +32,10 @@ test: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
-# Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all.
+# Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all. Each call is
+# checked against its annotated shapes and types, which takes as long again as the calls of the memory themselves.
 fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 --durations=5 --durations-min=1 --ignore-glob='*/conftest.py' \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 $(SHAPES) --durations=5 --durations-min=1 --ignore-glob='*/conftest.py' \
 	  -m "not thorough" --hypothesis-profile=fast \
 	  tests/memory tests/tracker tests/model tests/test_recorded_masks.py $(PYTEST_ARGS)
 

@@ -50,7 +50,8 @@ class TrackerConfig:
         stride8_weight: the weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
             (off) to about 8. It helps separate objects that look alike, at 128 bytes per token (docs/multi-scale.md).
         keep_corrections: True pins every correction permanently (as in XMem++). By default, the next correction of an
-            object unpins the one before it, and all are unpinned if the budget cannot hold them.
+            object unpins the one before it, and all are unpinned if the budget cannot hold them, as are then the first
+            masks of objects that appeared after the first ones.
         tta: further views of each frame whose probabilities are averaged with its own: "flip" (mirrored), "scales"
             (0.8 and 1.25 times the size), factors such as "1.5", or several of these separated by commas. Each view
             has its own memory with the full budget and takes the time of one tracker: "flip" takes that of 2,

@@ -117,6 +117,26 @@ def test_corrections_of_objects_in_turn_do_not_use_the_budget_up(make, clip, cap
     assert tracker.memory.stats().tokens <= 2 * CELLS
 
 
+@pytest.mark.parametrize("policy", ["diverse", "lfu-pinned", "fifo"])
+def test_first_masks_of_objects_that_come_one_after_the_other_do_not_use_the_budget_up(make, clip, caplog, policy):
+    frames, masks = clip
+    high = torch.zeros_like(masks[0, 0])
+    high[:24] = True
+    tracker = make(policy, budget=Budget(frames=2))
+    with caplog.at_level("INFO", "mnemask"):
+        for t in range(10):
+            answer = tracker.step(frames[t % 12], {t + 1: high.roll(4 * t, 0)})
+            assert torch.equal(answer.labels == t + 1, high.roll(4 * t, 0))
+            assert tracker.memory.stats().tokens <= 2 * CELLS
+    assert "first masks of later objects up to frame" in caplog.text
+    pinned = tracker.memory.tokens.frame[tracker.memory.tokens.pinned]
+    assert (pinned == 0).sum() >= CELLS // 4, "the first annotated frame stays"
+    kept = make(policy, budget=Budget(frames=2), keep_corrections=True)
+    with refusal(BudgetError, r"annotated frames need \d+ tokens", "give a larger budget"):
+        for t in range(10):
+            kept.step(frames[t % 12], {t + 1: high.roll(4 * t, 0)})
+
+
 def test_a_correction_beside_first_masks_that_fill_the_budget_is_not_pinned(make, clip, caplog):
     frames, masks = clip
     above = torch.zeros_like(masks[0, 0])
@@ -139,8 +159,22 @@ def test_a_correction_beside_first_masks_that_fill_the_budget_is_not_pinned(make
     with refusal(BudgetError, "budget"):
         kept.step(frames[2], {1: ~above})
     assert_same_state(kept, before)
-    with refusal(BudgetError, "budget"):
-        tracker.step(frames[5], {3: ~above})  # a new object, whose first mask has to stay
+    with caplog.at_level("INFO", "mnemask"):
+        tracker.step(frames[5], {3: ~above})
+    assert "first masks of later objects up to frame 5" in caplog.text
+    tokens = tracker.memory.tokens
+    assert bool((tokens.mask_fraction[2, tokens.frame == 5] > 0).any())
+    assert not bool(tokens.pins[2].any())
+
+
+def test_an_object_for_which_there_is_no_room_beside_the_first_frame_is_refused(make, clip):
+    frames, masks = clip
+    tracker = make("lfu-pinned", budget=Budget(frames=1))
+    tracker.step(frames[0], {1: masks[0, 0]})
+    before = tracker.fork()
+    with refusal(BudgetError, "annotated frames need", "larger budget"):
+        tracker.step(frames[1], {2: masks[1, 1]})
+    assert_same_state(tracker, before)
 
 
 def test_corrections_that_are_all_kept_need_a_budget_for_them(make, clip):

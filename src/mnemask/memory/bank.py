@@ -192,7 +192,7 @@ class MemoryBank:
         except BudgetError:
             if self.config.keep_corrections:
                 raise
-            kept = self._update_without_corrections(memory, new, capacity, frame)
+            kept = self._update_with_fewer_pins(memory, new, capacity, frame)
         self.evictions += len(memory) + len(new) - len(kept)
         self.tokens, self._energy = kept, key_energy(kept.key)
         return kept
@@ -213,16 +213,32 @@ class MemoryBank:
             return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
         return self.policy.update(memory, new, capacity)
 
-    def _update_without_corrections(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
-        """Returns what is kept if earlier corrections are not pinned, or else none; first annotations stay pinned."""
-        first = memory.without_corrections(range(memory.num_objects))
-        given_first = replace(new, pins=new.pins & ~memory.pins.any(1, keepdim=True))
-        try:
-            kept, given_up = self._update(first, new, capacity, frame), "before"
-        except BudgetError:
-            kept, given_up = self._update(first, given_first, capacity, frame), "up to"
-        log.info("corrections %s frame %d do not fit the budget and may be evicted; give a larger one", given_up, frame)
-        return kept
+    def _update_with_fewer_pins(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
+        """Returns what is kept if less is pinned: the first annotated masks stay pinned, of others as many as can.
+
+        The first to go are earlier corrections, then those in the new frame, then first masks of later objects.
+        """
+        first, known = memory.without_corrections(range(memory.num_objects)), memory.pins.any(1, keepdim=True)
+        stages = {
+            "corrections before frame %d do": (first, new),
+            "corrections up to frame %d do": (first, replace(new, pins=new.pins & ~known)),
+            "first masks of later objects up to frame %d do": (
+                memory.with_oldest_pins(),
+                replace(new, pins=new.pins & ~known.any()),
+            ),
+        }
+        for what, (old, added) in stages.items():
+            try:
+                kept = self._update(old, added, capacity, frame)
+            except BudgetError as error:
+                refusal = error
+                continue
+            held = (kept.mask_fraction > 0) & (kept.frame == frame)
+            if not bool(held[new.pins.any(1)].any(1).all()):
+                continue
+            log.info(f"{what} not fit the budget and may be evicted; give a larger one", frame)
+            return kept
+        raise refusal
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
         """Returns the arguments of `Budget.limit` for tokens of this shape."""

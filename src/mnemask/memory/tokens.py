@@ -232,6 +232,12 @@ class Tokens:
                 pins[row] &= self.written_at == self.written_at[pins[row]].min()
         return replace(self, pins=pins)
 
+    def with_oldest_pins(self) -> "Tokens":
+        """Returns the tokens with only those pinned that are from the first of the frames with pinned ones."""
+        if not bool(self.pins.any()):
+            return self
+        return replace(self, pins=self.pins & (self.written_at == self.written_at[self.pinned].min()))
+
 
 PER_OBJECT = ("value", "valid", "mask_fraction", "pins")
 
