@@ -7,9 +7,11 @@ import subprocess
 import time
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from PIL import Image
 from refusals import refusal
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,6 +22,7 @@ from mnemask.memory.policies import LFU
 from mnemask.model.stcn import STCN
 from mnemask.pipeline import find_checkpoint
 from mnemask.pipeline.estimates import activation_bytes, estimate_memory
+from mnemask.prompts.plan import PromptPlan
 
 
 @pytest.fixture(scope="module")
@@ -158,22 +161,44 @@ def test_objects_that_come_later_are_counted_when_they_come(tiny_model, tmp_path
     assert len(masks_in(tmp_path)) == 5
 
 
-def test_a_budget_that_a_new_object_exceeds_is_not_to_be_enlarged_by_resuming(tiny_model, tmp_path, clip):
+def test_a_budget_that_new_objects_exceed_is_not_to_be_enlarged_by_resuming(tiny_model, tmp_path, clip):
     frames, prompts = clip
-    everywhere = torch.ones(64, 96, dtype=torch.bool)
-    later = {t: {t: everywhere} for t in (2, 5)}
+    crowd = torch.eye(64, 96, dtype=torch.bool)
+    later = {5: {object_id: crowd.roll(object_id, 1) for object_id in range(2, 60)}}
 
     def follow(out, given):
-        tracker = mm.Tracker(tiny_model, policy="lfu-pinned", budget=mm.Budget(frames=2), short_side=None)
+        tracker = mm.Tracker(tiny_model, budget=mm.Budget(bytes=2**24 + 2**16), short_side=None)
         mm.segment(frames, tracker, out, lambda frame: given.get(frame.index))
 
-    with refusal(BudgetError, "larger budget", "--overwrite"):
+    with refusal(BudgetError, "16842752 bytes", "at least", "--overwrite"):
         follow(tmp_path / "late", prompts | later)
     assert len(masks_in(tmp_path / "late")) == 5
-    tracker = mm.Tracker(tiny_model, budget=mm.Budget(tokens=9), short_side=None)
     with pytest.raises(BudgetError) as caught:
-        mm.segment(frames, tracker, tmp_path / "at_once", lambda frame: prompts.get(frame.index))
+        follow(tmp_path / "at_once", {0: later[5]})
     assert "--overwrite" not in str(caught.value)  # there is nothing to go on with
+
+
+def test_objects_known_to_come_are_counted_before_the_first_frame(tiny_model, tmp_path, clip):
+    frames, _ = clip
+    crowd = np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8) + 2, 8, axis=0).repeat(12, axis=1)
+    for name, labels in (("first", crowd == 9), ("crowd", crowd)):
+        image = Image.fromarray(labels.astype(np.uint8), "P")
+        image.putpalette([value * step % 256 for value in range(256) for step in (1, 5, 11)])
+        image.save(tmp_path / f"{name}.png")
+
+    def follow(removed, **options):
+        plan = PromptPlan(tmp_path / "first.png", [], [f"5={tmp_path / 'crowd.png'}"], False, removed=removed)
+        tracker = mm.Tracker(tiny_model, budget=options.pop("budget", None), short_side=None)
+        mm.segment(frames, tracker, tmp_path / "out", plan, **options)
+
+    with refusal(BudgetError, "16842752 bytes", "at least", "fewer objects"):
+        follow([], budget=mm.Budget(bytes=2**24 + 2**16))
+    taken = estimate_memory(mm.Tracker(tiny_model, short_side=None), (64, 96), 64, num_writers=2)
+    with refusal(BudgetError, "65 objects"):
+        follow([], max_memory=taken.total)
+    assert not (tmp_path / "out").exists()
+    follow(["5:1"], max_memory=taken.total + 2**26)
+    assert len(masks_in(tmp_path / "out")) == 14
 
 
 def test_a_memory_without_a_limit_cannot_be_promised(tiny_model):

@@ -87,19 +87,31 @@ def estimate_memory(
 def _of_view(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple[int, int, int]:
     """Returns the bytes of the bank, of a read and of the network of one view."""
     memory, model = tracker.memory, tracker.model
-    grid = CellGrid(size, tracker.short_side)
-    value_channels, value_bytes = model.config.value_channels, model.dtype.itemsize
-    token = memory.bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes)
-    capacity = memory.budget.capacity(grid.num_cells, token, memory.config.top_k, model.device)
+    num_cells, (capacity, token) = CellGrid(size, tracker.short_side).num_cells, _capacity(tracker, size, num_objects)
     if capacity == UNLIMITED:
         raise BudgetError(
             f"a memory limit cannot be kept with {type(tracker.policy).__name__} and no budget, as the bank grows "
             "without limit",
             "give a budget (--frames or --budget)",
         )
-    read = 2 * num_objects * grid.num_cells * value_channels * value_bytes
+    read = 2 * num_objects * num_cells * model.config.value_channels * model.dtype.itemsize
     network = activation_bytes(working_size(size, tracker.short_side), num_objects)
-    return _GENERATIONS * capacity * token, memory.read_buffer_bytes(model.device, grid.num_cells) + read, network
+    return _GENERATIONS * capacity * token, memory.read_buffer_bytes(model.device, num_cells) + read, network
+
+
+def refuse_small_budget(tracker: Tracker, size: tuple[int, int], num_objects: int) -> None:
+    """Raises BudgetError if the budget cannot hold a frame of `size` with so many objects."""
+    for view in tracker.trackers:
+        _capacity(view, size, num_objects)
+
+
+def _capacity(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple[int, int]:
+    """Returns how many tokens the bank of one view may hold, and the bytes of one."""
+    memory, model = tracker.memory, tracker.model
+    channels = model.config.key_channels, model.config.value_channels
+    token = memory.bytes_per_token(num_objects, *channels, model.dtype.itemsize)
+    num_cells = CellGrid(size, tracker.short_side).num_cells
+    return memory.budget.capacity(num_cells, token, memory.config.top_k, model.device), token
 
 
 def activation_bytes(size: tuple[int, int], num_objects: int) -> int:

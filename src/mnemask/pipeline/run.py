@@ -17,7 +17,7 @@ from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint, warn_of_gone
-from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
+from mnemask.pipeline.estimates import estimate_memory, refuse_small_budget, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
 from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoOutputs
 from mnemask.prompts.plan import beyond_the_end
@@ -84,8 +84,8 @@ def segment(
         checkpoint_every: seconds between checkpoints (with video formats, rounded up to the end of the current stretch
             of 48 frames); None for no checkpoints.
         resume: the checkpoint to resume from. Frames before its position are skipped.
-        max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
-            whenever objects appear; None for no limit.
+        max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame, for
+            all objects known to come, and whenever more appear; None for no limit.
         stop: called before each frame; a reason that it returns ends the run early and is given in the report.
         on_frame: called after each frame.
         inputs: files that the run reads and must not write to; those of a VideoReader of images are known already.
@@ -331,6 +331,7 @@ class _Run:
         """Raises errors that the first frame reveals, before anything is computed or removed."""
         expected, ids = self.places.expected, self._ids()
         expected.refuse_beyond(masks_to_come(self.prompts))
+        refuse_small_budget(self.tracker, frame.size, self._most_at_once())
         self.places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self.tracker.object_ids})))
         if expected.ahead is not None:
             freed = sum(path.stat().st_size for path in self.written.files())
@@ -340,6 +341,11 @@ class _Run:
     def _ids(self) -> set[int]:
         """Returns the ids of the masks given in the current frame, and of those still to come."""
         return {*self.given, *(object_id for ids in masks_to_come(self.prompts).values() for object_id in ids)}
+
+    def _most_at_once(self) -> int:
+        """Returns the largest number of objects tracked at once, as far as it is known in the current frame."""
+        known: int = getattr(self.prompts, "most_at_once", 0)
+        return max(known, len({*self.tracker.object_ids, *self.given}))
 
     def _begin_at(self, frame: Frame) -> Outputs:
         """Removes what an earlier run wrote, opens the outputs, and saves a first checkpoint.
@@ -396,9 +402,9 @@ class _Run:
     def _check_estimate(self, frame: Frame) -> None:
         if self.max_memory is None:
             return
-        ids = {*self.tracker.object_ids, *self.given}
-        if self.estimated != (frame.size, len(ids)):
+        most = self._most_at_once()
+        if self.estimated != (frame.size, most):
             videos = self.places.videos
             writers = 2 + len(videos.kinds) * videos.cutout.edges.smooth  # the number of frames that a median holds
-            estimate_memory(self.tracker, frame.size, len(ids), num_writers=writers).keep_within(self.max_memory)
-            self.estimated = (frame.size, len(ids))
+            estimate_memory(self.tracker, frame.size, most, num_writers=writers).keep_within(self.max_memory)
+            self.estimated = (frame.size, most)

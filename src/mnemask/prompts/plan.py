@@ -133,6 +133,7 @@ class PromptPlan:
     Attributes:
         notes: sentences that say how the prompts were understood and what was guessed.
         objects: classes and names of the objects, by id.
+        most_at_once: the largest number of objects tracked at once.
 
     Raises:
         MaskError: a prompt cannot be read or applied.
@@ -180,6 +181,7 @@ class PromptPlan:
         self._size: tuple[int, int] | None = None
         self._finder = PromptSegmenter()
         self._known = frozenset(known)
+        self.most_at_once = len(self._known)
         named = parse_objects(objects)
         self.objects: dict[int, ObjectInfo] = {}
         self._read(self._places(names, num_frames))
@@ -348,6 +350,7 @@ class PromptPlan:
         prompts.gone = self._gone(frame, files, prompts.given, alive)
         alive -= prompts.gone
         alive |= {*prompts.given}
+        self.most_at_once = max(self.most_at_once, len(alive))
         if len(alive) > MAX_OBJECTS:
             raise MaskError(
                 f"from {in_words(frame)} on, {len(alive)} objects would be tracked at once, more than {MAX_OBJECTS}",
