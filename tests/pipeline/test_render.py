@@ -203,7 +203,7 @@ def test_a_video_that_is_shorter_than_that_of_the_run_is_doubted(video, out, tmp
     assert any("9" in message and "16" in message for message in caplog.messages)
 
 
-def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
+def test_frames_of_a_folder_come_at_the_rate_that_is_given_or_that_of_the_run(video, tmp_path):
     frames, out = tmp_path / "frames", tmp_path / "out"
     frames.mkdir()
     with VideoReader(video, stop=12) as read:
@@ -214,6 +214,12 @@ def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
         result = CliRunner().invoke(
             app, ["render", str(frames), str(out), "--as", "matte", "--fps", given, "--overwrite"]
         )
+        assert result.exit_code == 0, result.output
+        with av.open(str(out / "matte.mp4")) as container:
+            assert container.streams.video[0].average_rate == rate
+    for told, rate in ((24000 / 1001, Fraction(24000, 1001)), ("fast", 25), (-1, 25)):
+        (out / "report.json").write_text(json.dumps({"settings": {"fps": told}}))
+        result = CliRunner().invoke(app, ["render", str(frames), str(out), "--as", "matte", "--overwrite"])
         assert result.exit_code == 0, result.output
         with av.open(str(out / "matte.mp4")) as container:
             assert container.streams.video[0].average_rate == rate

@@ -260,7 +260,8 @@ VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
             "--fps",
             metavar="RATE",
             parser=_frames_per_second,
-            help="Frames per second of a folder of images, such as 24, 23.976 or 24000/1001. [default: 25]",
+            help="Frames per second of a folder of images, such as 24, 23.976 or 24000/1001. "
+            "[default: that of the run, or 25]",
         ),
         None,
     ),

@@ -58,6 +58,8 @@ def render(
             )
         )
         videos.refuse_idle("", reader.facts.timed)
+        if not reader.facts.timed:
+            videos = videos.at_rate_of(settings)
         asked = stack.enter_context(StopSignals(reader.interrupt))
         show = stack.enter_context(shown_progress())
         total = reader.num_frames

@@ -5,7 +5,7 @@ import re
 import shutil
 import unicodedata
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -119,6 +119,13 @@ class VideoOutputs:
     def with_overlay(self, wanted: bool) -> "VideoOutputs":
         """Returns these videos and, if wanted, the overlay."""
         return replace(self, kinds=tuple(dict.fromkeys((*self.kinds, *["overlay"] * wanted))))
+
+    def at_rate_of(self, settings: Mapping[str, Any]) -> "VideoOutputs":
+        """Returns these videos, by default at the frame rate in the settings of a run."""
+        told = settings.get("fps")
+        if self.frames_per_second is not None or not isinstance(told, int | float) or not 0.01 <= told <= 1000:
+            return self
+        return replace(self, frames_per_second=float(told))
 
     @property
     def originals(self) -> bool:
