@@ -18,8 +18,8 @@ import typer
 import mnemask as mm
 from mnemask.cli import segment
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import in_panel
 from mnemask.cli.output import emit, literal, say_error
+from mnemask.cli.parameters import in_panel
 from mnemask.cli.progress import BatchShown
 from mnemask.cli.progress import progress as shown_progress
 

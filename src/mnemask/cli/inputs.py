@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mnemask.cli.options import P, with_options
+from mnemask.cli.parameters import P, with_options
 
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan

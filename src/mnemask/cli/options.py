@@ -1,24 +1,18 @@
-"""Options that several commands share: the tracker's settings, the network, and reading and writing videos."""
+"""Options that several commands share: the tracker's settings, the network and data sets."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, get_args
+from typing import Annotated, Any
 
 import typer
 
 import mnemask as mm
 from mnemask import choices
-
-if TYPE_CHECKING:
-    from mnemask.prompts import PromptPlan
+from mnemask.cli.parameters import P, in_panel, with_options
+from mnemask.cli.reading import READING_OPTIONS
 
 ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a checkpoint of mnemask or STCN.")]
 POLICY_HELP = (
@@ -138,14 +132,6 @@ DeviceOption = Annotated[
 ]
 
 
-def in_panel(annotation: Any, panel: str) -> Any:
-    """Returns a copy of an option's annotation that is shown in this panel of the help."""
-    kind, info = get_args(annotation)[:2]
-    info = copy.copy(info)
-    info.rich_help_panel = panel
-    return Annotated[kind, info]
-
-
 # The tracker's options by the name of the command's parameter; `tracker_config` turns them into a TrackerConfig.
 TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "policy": (in_panel(PolicyOption, "Memory"), choices.DEFAULT_POLICY),
@@ -160,8 +146,6 @@ TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "size": (SizeOption, 480),
 }
 CONFIG: Any = None  # a command's placeholder default; `configured` passes the value made from the options
-
-P = ParamSpec("P")
 
 
 def chosen_policy(text: str) -> str:
@@ -200,218 +184,6 @@ def configured(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None
     return with_options("config", options, tracker_config)
 
 
-VideoFormat = Enum("VideoFormat", {name: name for name in choices.VIDEO_FORMAT_NAMES})  # type: ignore[misc]
-VIDEOS: Any = None  # as CONFIG
-_PANEL = "Videos for editors"
-
-
-def _video_option(kind: Any, *names: str, **more: Any) -> Any:
-    return Annotated[kind, typer.Option(*names, rich_help_panel=_PANEL, **more)]
-
-
-def _frames_per_second(text: str) -> float:
-    """Returns the rate that the user gave, as a number or a fraction; raises BadParameter for anything else."""
-    above, slash, below = text.partition("/")
-    try:
-        rate = float(above) / (float(below) if slash else 1)
-    except (ValueError, ZeroDivisionError):
-        rate = math.nan
-    if not 0.01 <= rate <= 1000:
-        raise typer.BadParameter(f"{text!r} is not a rate from 0.01 to 1000, such as 25, 29.97 or 30000/1001.")
-    return rate
-
-
-# By the name of the command's parameter; `video_outputs` turns them into VideoOutputs. docs/editors.md describes them.
-VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "as_": (
-        _video_option(
-            list[VideoFormat] | None,
-            "--as",
-            help="Also write a video, with the sound of the source: `prores` or `webm` (cut-outs with alpha), `matte` "
-            "(black and white), `green` (green screen) or `overlay`. Repeatable.",
-        ),
-        None,
-    ),
-    "only": (
-        _video_option(
-            list[int] | None, "--only", metavar="ID", help="Cut out only this object. Repeatable. [default: all]"
-        ),
-        None,
-    ),
-    "background": (
-        _video_option(str, "--background", metavar="COLOUR", help="Colour of the green screen: a name, or #RRGGBB."),
-        "#00ff00",
-    ),
-    "smooth": (_video_option(int, "--smooth", metavar="N", help="Median over N frames: 3, 5, 7 or 9."), 1),
-    "largest": (_video_option(bool, "--largest", help="Keep only the largest part of each object."), False),
-    "fill_holes": (
-        _video_option(str, "--fill-holes", metavar="PX|all", help="Fill holes of up to this many pixels."),
-        "0",
-    ),
-    "grow": (_video_option(int, "--grow", min=0, metavar="PX", help="Grow objects by this many pixels."), 0),
-    "shrink": (_video_option(int, "--shrink", min=0, metavar="PX", help="Shrink objects by this many pixels."), 0),
-    "feather": (
-        _video_option(float, "--feather", min=0, metavar="PX", help="Soften edges over this many pixels."),
-        0.0,
-    ),
-    "fps": (
-        _video_option(
-            float | None,
-            "--fps",
-            metavar="RATE",
-            parser=_frames_per_second,
-            help="Frames per second of a folder of images, such as 24, 23.976 or 24000/1001. "
-            "[default: that of the run, or 25]",
-        ),
-        None,
-    ),
-}
-
-
-def video_outputs(options: dict[str, Any]) -> Any:
-    """Returns the VideoOutputs for these options; raises InputError for invalid values."""
-    from PIL import ImageColor
-
-    from mnemask.io.edges import ALL, Cutout, Edges
-    from mnemask.pipeline import VideoOutputs
-
-    try:
-        background = ImageColor.getrgb(options["background"])[:3]
-    except ValueError:
-        raise mm.InputError(
-            f"--background {options['background']!r} is not a colour", "expected a name, such as green, or #00ff00"
-        ) from None
-    holes = options["fill_holes"]
-    if not (holes == "all" or holes.isdecimal()):
-        raise mm.InputError(f"--fill-holes {holes!r} is not a size", "expected pixels, such as 200, or all")
-    if options["grow"] and options["shrink"]:
-        raise mm.InputError("--grow and --shrink are opposites", "give one of them")
-    edges = Edges(
-        options["smooth"],
-        options["largest"],
-        ALL if holes == "all" else int(holes),
-        options["grow"] - options["shrink"],
-        options["feather"],
-    )
-    kinds = tuple(dict.fromkeys(kind.value for kind in options["as_"] or ()))
-    return VideoOutputs(kinds, Cutout(tuple(options["only"] or ()), background, edges), options["fps"])
-
-
-def with_videos(function: Callable[P, None]) -> Callable[P, None]:
-    """Replaces a command's parameter `videos` by the options of videos, from which its value is made."""
-    return with_options("videos", VIDEO_OPTIONS, video_outputs)(function)
-
-
-OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
-# By the name of the command's parameter; `VideoReading` is made from them.
-_READING_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "live": (Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")], False),
-    "follow": (Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")], False),
-    "on_corrupt": (
-        Annotated[OnCorrupt, typer.Option(help="At a damaged frame: stop, skip it, or hold the previous frame.")],
-        OnCorrupt["stop"],
-    ),
-    "reconnect": (
-        Annotated[
-            float, typer.Option(min=0, help="Seconds to keep trying when the connection to a camera or address breaks.")
-        ],
-        0.0,
-    ),
-    "start": (
-        Annotated[
-            str,
-            typer.Option(
-                help="First frame to read, and the frame of the --mask image: a number from 0, or a time (12.5s, "
-                "00:01:30)."
-            ),
-        ],
-        "0",
-    ),
-    "stop": (
-        Annotated[str | None, typer.Option(help="Frame or time to stop before. Frames keep their numbers.")],
-        None,
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class VideoReading:
-    """How a video is read, as given by the user."""
-
-    live: bool
-    follow: bool
-    on_corrupt: str
-    reconnect: float
-    start: str
-    stop: str | None
-
-    @property
-    def begins_later(self) -> bool:
-        """Whether reading begins after the first frame of the video."""
-        return self.start != "0"
-
-    def open(self, video: str, start: int | None, masks: Sequence[Path], originals: bool) -> mm.VideoReader:
-        """Opens the video.
-
-        Args:
-            video: the video as given by the user.
-            start: the first frame to read, overriding the user's; None keeps that one.
-            masks: files and folders that hold masks, not frames.
-            originals: whether frames are needed as they are stored.
-        """
-        return mm.VideoReader(
-            video,
-            start=self.start if start is None else start,
-            stop=self.stop,
-            live=self.live,
-            follow=self.follow,
-            on_corrupt=self.on_corrupt,
-            reconnect=self.reconnect,
-            masks=masks,
-            originals=originals,
-        )
-
-    def check(self, plan: PromptPlan, video: str, masks: Sequence[Path]) -> None:
-        """Raises InputError if masks or clicks do not fit the video; a fault of the video itself is left to the run."""
-        from mnemask.errors import FrameError
-        from mnemask.io.storage import is_address
-        from mnemask.pipeline.places import Expected
-
-        self.refuse_beyond(plan)
-        if is_address(video):
-            return
-        try:
-            with self.open(video, 0, masks, originals=False) as reader:
-                expected, frame = Expected.of(reader), next(iter(reader), None)
-        except FrameError:
-            return
-        expected.refuse_beyond(plan.to_come)
-        if frame is not None:
-            plan.check_sizes(frame)
-
-    def refuse_beyond(self, plan: PromptPlan) -> None:
-        """Raises InputError if masks are given for frames from --stop on; not checked if --stop is a time."""
-        from mnemask.io.reader import Position
-
-        end = None if self.stop is None else Position.of(self.stop).frame
-        if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
-            raise mm.InputError(
-                f"masks are given for frame {min(beyond)}, but --stop {self.stop} ends before it", "correct one of them"
-            )
-
-
-def _reading(options: dict[str, Any]) -> VideoReading:
-    return VideoReading(**{**options, "on_corrupt": options["on_corrupt"].value})
-
-
-READING: Any = None  # as CONFIG
-
-
-def with_reading(function: Callable[P, None]) -> Callable[P, None]:
-    """Replaces a command's parameter `reading` by the options of reading, from which its value is made."""
-    return with_options("reading", _READING_OPTIONS, _reading)(function)
-
-
 # The help panels of commands with many options, by the name of the command's parameter.
 PANELS = {
     "More prompts": ("box_format", "not_", "at", "remove", "object_", "void", "clean_masks"),
@@ -420,7 +192,7 @@ PANELS = {
         *("bank", "trace"),
     ),
     "Network": ("model", "size", "tta", "device", "dtype", "engine"),
-    "Reading the video": tuple(_READING_OPTIONS),
+    "Reading the video": tuple(READING_OPTIONS),
     "Limits": ("max_memory", "checkpoint_every"),
 }
 
@@ -437,49 +209,5 @@ def in_panels(panels: Mapping[str, Sequence[str]] = PANELS) -> Callable[[Callabl
         ]
         function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return function
-
-    return decorate
-
-
-def with_given(function: Callable[P, None]) -> Callable[P, None]:
-    """Passes a command, as its parameter `given`, the names of the parameters set on the command line."""
-    own = inspect.signature(function, eval_str=True).parameters
-
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        context: Any = kwargs.pop("context")
-        kwargs["given"] = {name for name in kwargs if context.get_parameter_source(name).name == "COMMANDLINE"}
-        function(*args, **kwargs)
-
-    injected = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    kept = [parameter for name, parameter in own.items() if name != "given"]
-    run.__signature__ = inspect.Signature([injected, *kept])  # type: ignore[attr-defined]
-    return run
-
-
-def with_options(
-    replaced: str, options: dict[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
-) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Replaces a parameter of a command by options, from which `make` builds its value."""
-
-    def decorate(function: Callable[P, None]) -> Callable[P, None]:
-        function.__annotations__.pop(replaced, None)  # not evaluated, since that would import PyTorch
-        signature = inspect.signature(function, eval_str=True)
-        added = [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-            for name, (annotation, default) in options.items()
-        ]
-
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> None:
-            kwargs[replaced] = make({each.name: kwargs.pop(each.name) for each in added})
-            function(*args, **kwargs)
-
-        parameters = list(signature.parameters.values())
-        place = list(signature.parameters).index(replaced)
-        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*parameters[:place], *added, *parameters[place + 1 :]]
-        )
-        return run
 
     return decorate

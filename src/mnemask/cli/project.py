@@ -16,8 +16,9 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
-from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
+from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import emit, errors, say
+from mnemask.cli.parameters import with_given
 
 if TYPE_CHECKING:
     from mnemask.project import State

@@ -11,9 +11,9 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
-from mnemask.cli.options import VIDEOS, with_videos
 from mnemask.cli.output import emit, say
 from mnemask.cli.progress import progress as shown_progress
+from mnemask.cli.video_options import VIDEOS, with_videos
 
 logger = logging.getLogger(__name__)
 

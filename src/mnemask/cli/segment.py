@@ -20,21 +20,18 @@ from mnemask.cli.inputs import PROMPTS, PromptOptions, with_prompts
 from mnemask.cli.options import (
     CONFIG,
     DEFAULT_ENGINE,
-    READING,
-    VIDEOS,
     DeviceOption,
     EngineOption,
     ModelOption,
     Precision,
-    VideoReading,
     configured,
     in_panels,
-    with_reading,
-    with_videos,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames, show_result
+from mnemask.cli.reading import READING, VideoReading, with_reading
+from mnemask.cli.video_options import VIDEOS, with_videos
 
 if TYPE_CHECKING:
     from mnemask.cli.progress import Show
