@@ -190,9 +190,10 @@ class MemoryBank:
         try:
             kept = self._update(memory, new, capacity, frame)
         except BudgetError:
-            if self.config.keep_corrections:
+            fewer = None if self.config.keep_corrections else self._update_with_fewer_pins(memory, new, capacity, frame)
+            if fewer is None:
                 raise
-            kept = self._update_with_fewer_pins(memory, new, capacity, frame)
+            kept = fewer
         self.evictions += len(memory) + len(new) - len(kept)
         self.tokens, self._energy = kept, key_energy(kept.key)
         return kept
@@ -213,12 +214,13 @@ class MemoryBank:
             return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
         return self.policy.update(memory, new, capacity)
 
-    def _update_with_fewer_pins(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
-        """Returns what is kept if less is pinned: the first annotated masks stay pinned, of others as many as can.
+    def _update_with_fewer_pins(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens | None:
+        """Returns what is kept if less is pinned; None if the first frame, or half of a new object, does not fit.
 
-        The first to go are earlier corrections, then those in the new frame, then first masks of later objects.
+        Earlier corrections are unpinned first, then those in the new frame, then first masks of later objects.
         """
         first, known = memory.without_corrections(range(memory.num_objects)), memory.pins.any(1, keepdim=True)
+        came = new.pins.any(1) & ~memory.valid.any(1)
         stages = {
             "corrections before frame %d do": (first, new),
             "corrections up to frame %d do": (first, replace(new, pins=new.pins & ~known)),
@@ -230,15 +232,12 @@ class MemoryBank:
         for what, (old, added) in stages.items():
             try:
                 kept = self._update(old, added, capacity, frame)
-            except BudgetError as error:
-                refusal = error
+            except BudgetError:
                 continue
-            held = (kept.mask_fraction > 0) & (kept.frame == frame)
-            if not bool(held[new.pins.any(1)].any(1).all()):
-                continue
-            log.info(f"{what} not fit the budget and may be evicted; give a larger one", frame)
-            return kept
-        raise refusal
+            if bool((kept.mask_fraction[came].sum(1) >= new.mask_fraction[came].sum(1) / 2).all()):
+                log.info(f"{what} not fit the budget and may be evicted; give a larger one", frame)
+                return kept
+        return None
 
     def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
         """Returns the arguments of `Budget.limit` for tokens of this shape."""
