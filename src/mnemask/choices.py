@@ -46,5 +46,7 @@ PRECISION_NAMES: Final = ("auto", "float32", "bfloat16", "float16")
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")
 VIDEO_SUFFIXES: Final = (
     *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv", ".ogv"),
+    *(".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".flv", ".m1v", ".m2v", ".mod", ".mp4v", ".mpe", ".mpv", ".nut"),
+    *(".ogm", ".qt", ".rm", ".rmvb", ".tod", ".vob", ".wtv", ".y4m"),
 )
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from drawn_clip import drawn_clip
@@ -11,8 +12,10 @@ from PIL import Image
 from rich.table import Table
 
 from mnemask.cli.output import PipeConsole, print_table
-from mnemask.cli.progress import Pace, duration, every
+from mnemask.cli.progress import Pace, duration, every, show_result
 from mnemask.model.checkpoints import save_model
+from mnemask.pipeline import RunProgress
+from mnemask.types import ObjectInfo
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +147,15 @@ def test_a_table_shows_names_with_brackets_as_they_are(capsys):
     assert "dog [old]" in shown
     assert "[bold]" in shown
     assert "one [red]" in shown
+
+
+def test_doubtful_objects_are_called_by_what_is_known_of_them(tmp_path, capsys):
+    infos = [ObjectInfo(), ObjectInfo(name="Bobby"), ObjectInfo("camel"), ObjectInfo("camel", "Bobby")]
+    numbers = range(1, 6)  # nothing is known of the last one
+    looks = {number: {"look": "doubtful in frame 3"} for number in numbers}
+    held = SimpleNamespace(tokens=0, frames=0.0, bank_bytes=0, evictions=0)
+    run = RunProgress(frames=4, seconds=1.0, memory=held, objects=dict(zip(numbers, infos, strict=False)), looks=looks)
+    show_result(run, SimpleNamespace(object_ids=list(numbers)), tmp_path, {})
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("doubtful in frame 3")]
+    called = ["1", "2 (Bobby)", "3 (camel)", "4 (camel:Bobby)", "5"]
+    assert lines == [f"object {each} is doubtful in frame 3" for each in called]

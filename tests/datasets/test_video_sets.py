@@ -203,6 +203,14 @@ def test_folders_that_hold_no_video_are_told_what_was_expected(tmp_path):
         open_video_folders(tmp_path)
 
 
+def test_frames_in_one_file_are_refused_as_that_and_not_as_missing(tmp_path):
+    draw(tmp_path / "clip/frames", tmp_path / "clip/masks", [], ["0", "1", "2"])
+    first, *others = (Image.fromarray(LABELS + page) for page in range(3))
+    first.save(tmp_path / "clip/frames/stack.tif", save_all=True, append_images=others)
+    with refusal(InputError, "3 pictures of one file", r"stack\.tif", "separate files"):
+        open_video_folders(tmp_path)
+
+
 @pytest.mark.shared
 def test_the_real_davis_and_real_clips_open(shared_data):
     videos = VIDEO_SETS["DAVIS-2016-val"].open(shared_data / "davis2016-dev")

@@ -161,6 +161,21 @@ def test_a_mask_is_compared_with_the_video_that_is_given_with_it(tmp_path):
     assert "199x120" in together["narrow.png"][0].what
 
 
+def test_a_mask_of_several_pages_is_compared_with_a_video_of_several_pages(tmp_path):
+    def save_pages(name, pages):
+        first, *others = map(Image.fromarray, pages)
+        first.save(tmp_path / name, save_all=True, append_images=others)
+        return tmp_path / name
+
+    rng = np.random.default_rng(0)
+    video = save_pages("clip.tif", [rng.integers(0, 256, (120, 200, 3), np.uint8) for _ in range(3)])
+    fits, narrow = save_pages("fits.tif", [drawn()] * 3), save_pages("narrow.tiff", [drawn()[:, :199]] * 3)
+    found = dict(diagnose_all([video, fits, narrow]))
+    assert any("first of its 3 pictures" in finding.what for finding in found[str(fits)])
+    assert [finding.severity for finding in found[f"{video} with {fits}"]] == ["ok"]
+    assert "199x120" in said(found[f"{video} with {narrow}"], "problem")[0]
+
+
 def test_a_file_of_an_annotation_tool_is_a_file_of_masks(tmp_path):
     images = [{"id": i, "file_name": f"{i:05d}.png", "height": 9, "width": 9} for i in range(3)]
     shape = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]]}

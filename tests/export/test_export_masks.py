@@ -3,6 +3,7 @@
 import configparser
 import csv
 import json
+import os
 import re
 import resource
 import shutil
@@ -93,6 +94,21 @@ def test_what_goes_out_comes_back_as_prompts_with_its_classes(tmp_path, run, to,
         4: [1, 2, 137],
     }
     assert {i: str(info) for i, info in plan.objects.items()} == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, no name contains a backslash")
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [("coco", "annotations.json"), ("cvat", "annotations.xml"), ("label-studio", "tasks.json"), ("labelme", ".")],
+)
+def test_a_backslash_in_the_names_of_frames_comes_back(tmp_path, to, place):
+    names = [f"a\\{index:02d}" for index in range(5)]
+    write_run(tmp_path / "run", "rle", name="a\\{:02d}")
+    export_masks(tmp_path / "run", to, tmp_path / "out")
+    for paths in label_paths(tmp_path / "run/masks"), annotated_frames(tmp_path / "out" / place):
+        found = labels_by_name(paths, names)
+        for name, expected in zip(names, drawn(), strict=True):
+            assert np.array_equal(read_labels(found[name]), expected)
 
 
 def test_yolo_comes_back_as_the_only_frame(tmp_path, run):

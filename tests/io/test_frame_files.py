@@ -188,6 +188,10 @@ def test_numbers_of_other_forms_are_no_reason_for_a_note(tmp_path, names):
         [f"{index:03d}" for index in range(6)] + [f"{index:03d}_overlay" for index in range(5)],
         [f"left_{index}" for index in range(6)] + [f"right_{index}" for index in range(5)],
         [f"{index:03d}" for index in range(12)] + [f"{index:03d} (1)" for index in range(7)],
+        [f"f{index}_cam{camera}" for camera in (1, 2, 3) for index in range(6 - camera)],
+        [f"{index:04d}-view{camera}" for camera in (1, 2) for index in range(5)],
+        [f"{index:04d}{more}" for index in range(5) for more in ("", "_1", "_2")],
+        [f"{index:04d}{more}" for index in range(5) for more in ("", "_1", "_2", "_3")][:-1],
     ],
 )
 def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, names):
@@ -195,6 +199,22 @@ def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, nam
         noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
     assert any("two series" in note for note in VideoReader(tmp_path).facts.notes)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"f{index}_cam2" for index in range(5)],
+        [f"view_{index:04d}" for index in range(5)],
+        [f"img_{shot}_{index}" for shot in (1, 2) for index in range(5)],
+        [f"batch{shot}_{index}" for shot in (1, 2) for index in range(5)],
+        [f"{index / 4:g}" for index in range(12)],
+    ],
+)
+def test_one_series_with_several_numbers_in_its_names_is_no_doubt(tmp_path, names):
+    for name in names:
+        photograph(tmp_path / f"{name}.png")
+    assert not find_frames(tmp_path).notes
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ IN_ORDER = {
     "days before months in words": ["31Jan2024_2", "31Jan2024_10", "01Feb2024_1"],
     "scenes, shots and frames": ["1_1_0001", "1_1_0002", "1_1_0003", "1_2_0001", "1_2_0002"],
     "numbers around a word that is a month": ["5_oct_0001", "5_oct_0002", "6_oct_0001"],
+    "formats of videos": [f"{lines}p{rate}_{i}" for lines, rate in ((720, 30), (1080, 120)) for i in (1, 9, 10)],
+    "volumes and pages": [f"v{volume}p{page}" for volume in (1, 2) for page in range(1, 13)],
     "accents of one sign and of two": ["\u00e91", "e\u03012", "\u00e93", "e\u030110"],
     "a month that is only a word": ["may_1", "may_2", "may_10"],
 }
@@ -62,6 +64,7 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
     assert [path.stem for path in list_images(tmp_path)] == ["x_-1", "x_-2"]
     assert NameOrder.of(["x_-1", "x_-2"]).doubts
     assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
+    assert NameOrder.of(["a1p3", "a1p14", "a2p9"]).doubts
     assert "day" in NameOrder.of(["02-03-2024", "03-02-2024", "04-01-2024"]).doubts[0]
     assert not any(NameOrder.of(names).doubts for names in IN_ORDER.values())
 
@@ -99,6 +102,8 @@ def test_a_minus_that_may_also_separate_is_said():
         (["30Jan24", "31Jan24", "01Feb24"], "day"),
         ([*"yz", "aa", "ab"], "letters"),
         (["f_y", "f_z", "f_aa"], "letters"),
+        (["0p0", "0p25", "0p5", "0p75", "1p0"], "decimal point"),
+        ([f"z_{i / 8:g}um_1080p60".replace(".", "p") for i in range(-10, 12)], "decimal point"),
     ],
 )
 def test_what_is_counted_in_an_unusual_way_is_in_order_and_that_is_said(names, fact):

@@ -200,6 +200,60 @@ def test_a_folder_gives_each_video_the_mask_beside_it(tmp_path):
     ]
 
 
+def save_pictures(path, number=2):
+    pages = [Image.new("RGB", (8, 8), (90 * page, 9, 9)) for page in range(number)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+@pytest.mark.parametrize(
+    "suffix", [".mp4", ".MKV", ".3gp", ".asf", ".dv", ".f4v", ".flv", ".m2v", ".mod", ".ogv", ".vob", ".y4m"]
+)
+def test_each_video_of_a_folder_is_a_clip_whatever_its_format(tmp_path, suffix):
+    (tmp_path / f"street{suffix}").write_bytes(b"12345")
+    picture(tmp_path / "street.png")
+    found = read_folder(tmp_path, COLUMNS)
+    assert [Path(clip.options["mask"]).name for clip in found.clips] == ["street.png"]
+    assert not found.notes
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif", ".tiff", ".webp"])
+@pytest.mark.parametrize("places", [("", ""), ("videos/", "masks/")])
+def test_a_file_of_several_pictures_is_a_clip_if_it_has_a_mask(tmp_path, suffix, places):
+    for place in places:
+        (tmp_path / place).mkdir(exist_ok=True)
+    save_pictures(tmp_path / f"{places[0]}street{suffix}")
+    picture(tmp_path / f"{places[1]}street.png")
+    save_pictures(tmp_path / f"{places[0]}film{suffix}")
+    found = read_folder(tmp_path, COLUMNS)
+    assert [(Path(clip.options["video"]).name, Path(clip.options["mask"]).name) for clip in found.clips] == [
+        (f"street{suffix}", "street.png")
+    ]
+    assert not found.notes
+
+
+def test_masks_of_several_pages_beside_a_video_are_no_clips(tmp_path):
+    (tmp_path / "street.mp4").write_bytes(b"12345")
+    save_pictures(tmp_path / "street.tif")
+    picture(tmp_path / "street.png")
+    assert [Path(clip.options["video"]).name for clip in read_folder(tmp_path, COLUMNS).clips] == ["street.mp4"]
+
+
+def test_files_of_a_folder_that_have_masks_but_are_left_out_are_named(tmp_path):
+    (tmp_path / "street.mp4").write_bytes(b"12345")
+    for name in ("street.srt", "dock.xyz", "notes.txt"):
+        (tmp_path / name).touch()
+    save_pictures(tmp_path / "pier.tif", 1)
+    for name in ("street", "dock", "pier"):
+        picture(tmp_path / f"{name}.png")
+    found = read_folder(tmp_path, COLUMNS)
+    assert [clip.name for clip in found.clips] == ["street"]
+    (note,) = found.notes
+    assert note.startswith("dock.xyz, pier.tif: left out")
+    (tmp_path / "street.mp4").unlink()
+    with refusal(InputError, "holds no clip", "dock.xyz"):
+        read_folder(tmp_path, COLUMNS)
+
+
 @pytest.mark.parametrize("mask", ["cam.left.png", "cam.left.masks/0.png", "masks/cam.left.png", "masks/cam.left/0.png"])
 def test_a_folder_of_frames_with_a_dot_in_its_name_has_its_mask(tmp_path, mask):
     for number in range(2):

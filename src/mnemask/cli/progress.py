@@ -98,8 +98,8 @@ def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mappin
         errors.print(f"[yellow]about the video:[/] {happened}; report.json lists the frames")
     look = {object_id: str(each["look"]) for object_id, each in run.looks.items() if each["look"]}
     for object_id, where in list(look.items())[:_TOLD]:
-        info = run.objects.get(object_id)
-        name = f"object {object_id} ({info})" if info else f"object {object_id}"
+        called = str(run.objects.get(object_id, "")).removeprefix(":")  # of ":Bobby", which has no class
+        name = f"object {object_id} ({called})" if called else f"object {object_id}"
         shown = where if len(where) <= 100 else f"{where[:100]} ..."
         console.print(f"{name} is {shown}", markup=False)
     if len(look) > _TOLD:

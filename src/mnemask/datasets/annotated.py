@@ -17,7 +17,7 @@ from PIL import Image
 
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
-from mnemask.io.image_sequences import refuse_other_sizes
+from mnemask.io.image_sequences import page_count, refuse_other_sizes
 from mnemask.io.images import FORMATS_AND_GIF, read_image
 from mnemask.io.label_files import (
     Labels,
@@ -291,10 +291,16 @@ def open_video(
         published: where the files can be downloaded, for error messages.
 
     Raises:
-        InputError: there are no frames or no masks, the frame of a mask is missing, the mask of a frame is missing
-            (with `every_frame`), or two frames have the same name.
+        InputError: there are no frames or no masks, the frames are pages of one file, the frame of a mask is missing,
+            the mask of a frame is missing (with `every_frame`), or two frames have the same name.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
+    if len(frame_names) == 1 and (pages := page_count(frames / frame_names[0])) > 1:
+        raise InputError(
+            f"the frames of {name} are the {pages} pictures of one file, {frames / frame_names[0]}, but frames of data "
+            "sets are read from separate files",
+            "save its pages as separate files, named like their masks",
+        )
     if frame_names and not mask_names and (inside := label_paths(masks)):
         return _with_label_file(name, frames, frame_names, inside, single_object)
     for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):

@@ -59,7 +59,10 @@ def is_of_masks(path: Path) -> bool:
             return False
         return _are_masks([masks[0], masks[len(masks) // 2], masks[-1]])
     suffix = path.suffix.lower()
-    return suffix in _TOOL_FILES or (suffix in IMAGES and page_count(path) == 1)
+    if suffix in _TOOL_FILES or suffix not in IMAGES:
+        return suffix in _TOOL_FILES
+    # Animations may be drawn in a few plain colours, but a TIFF of several such pages is one of masks.
+    return page_count(path) == 1 or (suffix in (".tif", ".tiff") and _are_masks([path]))
 
 
 def diagnose_masks(place: Path) -> list[Finding]:

@@ -38,8 +38,9 @@ Mask = Bool[np.ndarray, "H W"]
 MaskOf = Callable[[int, int], Mask]  # from height and width
 AT = "@"  # prefix of a frame's name if a file gives only its position in the video, as in @12
 TASK_BY_TASK = "export each task separately"
-# Contributor of the COCO files that mnemask writes, in which frames without annotations are known to be empty.
-_OWN_CONTRIBUTOR = "mnemask"
+# In files that mnemask writes: the contributor of COCO, where frames without annotations are known to be empty, and the
+# source of shapes for CVAT.
+OWN_NAME = "mnemask"
 
 _TRACK = re.compile(r"track_id=(\d{1,5})(?: name=(.*))?")
 _IGNORED, _IGNORED_CLASS = 10_000, 10  # object and class of a region to ignore in MOTS
@@ -164,10 +165,11 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
             "expected COCO, Label Studio or labelme in a .json; export it again",
         )
     names = {int(each["id"]): str(each["name"]) for each in content.get("categories", [])}
-    pictures = {int(each["id"]): _coco_picture(each) for each in content["images"]}
+    is_own = (content.get("info") or {}).get("contributor") == OWN_NAME
+    pictures = {int(each["id"]): _coco_picture(each, is_own) for each in content["images"]}
     if len({(int(each["id"]), str(each["file_name"])) for each in content["images"]}) > len(pictures):
         raise MaskError(f"{path} has two images with the same id", f"give each its own id, or {TASK_BY_TASK}")
-    if (content.get("info") or {}).get("contributor") == _OWN_CONTRIBUTOR:
+    if is_own:
         for picture in pictures.values():
             picture.annotated = True
     tracks = [_track_of(each) for each in content["annotations"]]
@@ -255,9 +257,9 @@ def _keyframe_of(annotation: Mapping[str, Any]) -> Any:
     return (annotation.get("attributes") or {}).get("keyframe")
 
 
-def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
+def _coco_picture(image: Mapping[str, Any], is_own: bool) -> AnnotatedFrame:
     place = str(image["file_name"])
-    file_name, size = last_part(place), (int(image["height"]), int(image["width"]))
+    file_name, size = last_part(place, is_own), (int(image["height"]), int(image["width"]))
     return AnnotatedFrame(frame_of(file_name), file_name, size, folder=place.removesuffix(file_name))
 
 
@@ -370,7 +372,8 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
     if None in (content["imageHeight"], content["imageWidth"]):
         raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
-    file_name = last_part(str(content.get("imagePath") or ""))
+    place = str(content.get("imagePath") or "")
+    file_name = last_part(place, is_posix=frame_of(place) == stem)
     # labelme writes a file only when the user saves a picture, so a file without shapes means an empty frame; boxes or
     # points alone show that something is there.
     picture = AnnotatedFrame(frame_of(file_name) or stem, file_name, size, annotated=not content["shapes"])
@@ -417,9 +420,14 @@ def _of_mots(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     return [pictures[index] for index in sorted(pictures)]
 
 
-def last_part(path: str) -> str:
-    """Returns the last part of a path of this or another system."""
-    return re.split(r"[/\\]", path)[-1]
+def last_part(path: str, is_posix: bool = False) -> str:
+    r"""Returns the last part of a path of this or another system.
+
+    Args:
+        path: the path.
+        is_posix: whether only a / is known to separate, so that a \ belongs to a name.
+    """
+    return re.split("/" if is_posix else r"[/\\]", path)[-1]
 
 
 def frame_of(file_name: str) -> str:

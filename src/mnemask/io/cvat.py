@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from mnemask.errors import MaskError
 from mnemask.io.annotation_formats import (
     AT,
+    OWN_NAME,
     TASK_BY_TASK,
     AnnotatedFrame,
     Shape,
@@ -44,9 +45,10 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     stated = {number for part in (*images, *tracks) for each in part if (number := _stated_id(each)) is not None}
     others = _groups_of_others(images, stated)
     pictures: dict[int, AnnotatedFrame] = {}
+    is_own = any(each.get("source") == OWN_NAME for image in images for each in image)
     for image in images:
         index, place = int(image.attrib["id"]), image.attrib["name"]
-        file_name = last_part(place)
+        file_name = last_part(place, is_own)
         if index in pictures:
             both = f"{pictures[index].file_name} and {file_name}"
             raise MaskError(f"{path} has two images of id {index}, {both}", TASK_BY_TASK)

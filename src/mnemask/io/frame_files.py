@@ -31,8 +31,10 @@ from mnemask.io.written import is_preview
 _MOST_LABELS = 64
 # With more series, since each pair would have to be compared, masks are recognized by their names only.
 _MOST_SERIES = 20
-# A camera number in front of the frame number.
-_CAMERA = re.compile(r"(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?\d+(?=[_\-. ])", re.IGNORECASE)
+# A camera number before or after the frame number.
+_CAMERA = re.compile(
+    r"(?<![a-z])(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?\d+(?=[_\-. ]|$)", re.IGNORECASE
+)
 _MASK_WORDS = re.compile(
     r"(?<![a-z])(masks?|masked|gt|gtfine|groundtruth|truth|labels?|labelids|labeltrainids|instances?|instanceids|"
     r"seg|segs|segm|segmentation|annots?|annotations?|mattes?|alpha|silhouettes?|trimaps?)(?![a-z])",
@@ -313,10 +315,10 @@ def _belong_together(some: Sequence[Path], others: Sequence[Path]) -> bool:
     return () not in numbers and all(numbers_of(path.stem) in numbers for path in some)
 
 
-def _beginnings(stem: str) -> Iterator[str]:
+def _beginnings(stem: str, separator: str = r"[\W_]") -> Iterator[str]:
     """Yields a name, and its part before each character other than a letter or digit: 7 for `7_1` and `7 (1)`."""
     yield stem
-    yield from (stem[: sign.start()] for sign in re.finditer(r"[\W_]", stem))
+    yield from (stem[: sign.start()] for sign in re.finditer(separator, stem))
 
 
 def _doubles(series: Series) -> list[str]:
@@ -325,7 +327,8 @@ def _doubles(series: Series) -> list[str]:
     several.sort(key=lambda paths: len(paths[0].name))
     for one, other in combinations(several[:_MOST_SERIES], 2):
         more, fewer = sorted((one, other), key=len, reverse=True)  # if equal, the one with longer names is second
-        if 2 * len(fewer) >= len(more) and (_belong_together(fewer, more) or _counted_alike(fewer, more)):
+        alike = _belong_together(fewer, more) or _counted_alike(fewer, more)
+        if (alike and 2 * len(fewer) >= len(more)) or _are_companions(more, fewer):
             return [
                 f"{one[0].name} and {other[0].name} begin two series with the same numbers, which are read as one "
                 "video; to read one of them, give a pattern"
@@ -334,20 +337,32 @@ def _doubles(series: Series) -> list[str]:
 
 
 def _cameras(paths: Sequence[Path]) -> list[Sequence[Path]]:
-    """Returns the series of each camera, if all names begin with a word such as "cam" and a number; else none."""
+    """Returns the series of each camera, if all names have a word such as "cam" and a number; else none."""
     series: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        if not (named := _CAMERA.match(path.stem)):
+        if not (named := _CAMERA.search(path.stem)):
             return []
         series[named[0]].append(path)
-    return [sorted(each) for each in series.values()] if len(series) > 1 else []
+    several = sum(len(each) > 1 for each in series.values()) > 1  # in view_0001 and view_0002, the frames are numbered
+    return [sorted(each) for each in series.values()] if several else []
 
 
 def _counted_alike(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Returns whether the frames of two cameras have the same numbers after the camera number."""
-    return {numbers_of(path.stem)[1:] for path in some} <= {numbers_of(path.stem)[1:] for path in others} and all(
-        _CAMERA.match(path.stem) for path in (some[0], others[0])
-    )
+    """Returns whether the frames of two cameras have the same numbers apart from the camera number."""
+    if not all(_CAMERA.search(path.stem) for path in (some[0], others[0])):
+        return False
+    counted, also = ({numbers_of(_CAMERA.sub("", path.stem, count=1)) for path in each} for each in (some, others))
+    return counted <= also
+
+
+def _are_companions(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Returns whether others have about as many images of some each, called as they are with more behind: `7_1` of `7`.
+
+    What is behind a decimal point is no companion.
+    """
+    names = {path.stem for path in others}
+    called = Counter(name for path in some for name in _beginnings(path.stem, r"[^\w.,]|_") if name in names)
+    return called.total() == len(some) and called.keys() == names and 2 * min(called.values()) >= max(called.values())
 
 
 def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:

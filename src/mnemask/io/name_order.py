@@ -17,6 +17,8 @@ from pathlib import Path
 # Programs print exponents with a sign and at least two digits; "1e3" may as well be part of a hash.
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
 _RUN = re.compile(r"\d+(?:[.,]\d+)+")
+# 0p25: some programs write the decimal point as a p.
+_P_NUMBER = re.compile(r"(?<!\d)(?<!\dp)(\d+)p(\d+)(?!p?\d)")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
 # 9.41.00 AM, as in the names of screenshots, with any of the spaces that occur there.
 _TWELVE_HOURS = re.compile(
@@ -74,6 +76,7 @@ class NameOrder:
         twelve_hours: whether times have AM or PM, so that 12.05 AM is before 9.41 AM, and 9.41 AM before 1 PM.
         months: whether all names contain a month's name.
         thousands: whether numbers have thousands separators, so that 1,000 follows 999.
+        p_points: the prefixes (digits as #) after which a p between digits is a decimal point.
         letters: number of characters before letters that count from a to z and on to aa; -1 if there are none.
         year_last: format of dates that end with the year: "dmy", "mdy" or, if there are none, "".
         doubts: sentences about ambiguous numbers, for the user to check.
@@ -85,6 +88,7 @@ class NameOrder:
     twelve_hours: bool = False
     months: bool = False
     thousands: bool = False
+    p_points: frozenset[str] = frozenset()
     letters: int = -1
     year_last: str = ""
     doubts: tuple[str, ...] = ()
@@ -111,6 +115,8 @@ class NameOrder:
     @classmethod
     def _of_plain(cls, stems: Sequence[str]) -> "NameOrder":
         """Returns the order for names whose numbers are in base 10 and have no thousands separators."""
+        p_points, p_doubts = _p_points(stems)
+        stems = [_with_points(stem, p_points) for stem in stems] if p_points else stems
         twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
         stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
         months = len(stems) > 1 and all(any(map(str.isdigit, s)) and len(_MONTH.findall(s)) == 1 for s in stems)
@@ -130,8 +136,8 @@ class NameOrder:
             if not sure
         ]
         decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
-        doubts = (*sign_doubts, *dot_doubts, *date_doubts)
-        return cls(decimals, signed, None, twelve_hours, months, year_last=year_last, doubts=doubts)
+        doubts = (*p_doubts, *sign_doubts, *dot_doubts, *date_doubts)
+        return cls(decimals, signed, None, twelve_hours, months, p_points=p_points, year_last=year_last, doubts=doubts)
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that differ only in zeros or case are ordered by their text."""
@@ -146,6 +152,7 @@ class NameOrder:
             last = [stem[: self.letters].casefold(), Decimal(len(counted)), counted]
         else:
             stem = _THOUSANDS.sub(_without_signs, stem) if self.thousands else stem
+            stem = _with_points(stem, self.p_points) if self.p_points else stem
             stem = _of_24_hours(stem) if self.twelve_hours else stem
             stem = _with_month_numbers(stem) if self.months else stem
             last = self._parts(_year_first(stem, self.year_last) if self.year_last else stem)
@@ -264,6 +271,37 @@ def _has_thousands(stems: Sequence[str]) -> bool:
     otherwise = [Decimal(f"{number[1]}.{number[3]}" if number[2] in ".," else number[1]) for number in signed
                  if number[0].count(number[2]) == 1]  # fmt: skip
     return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *otherwise]])
+
+
+def _p_points(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
+    """Returns the prefixes after which a p between digits is a decimal point in most names, and doubts about it."""
+    slots: dict[str, list[re.Match[str]]] = defaultdict(list)
+    for stem in stems:
+        for number in _P_NUMBER.finditer(stem):
+            slots[_before_sign(number)].append(number)
+    points, doubts = set(), []
+    for before, numbers in slots.items():
+        if 2 * len(numbers) < len(stems) or len({len(number[2]) for number in numbers}) == 1:
+            continue  # of equal lengths, decimals and counters have the same order
+        is_decimal, sure = _is_decimal([_Dotted(before, number[1], number[2]) for number in numbers])
+        example = max(numbers, key=lambda number: len(number[2])).string
+        if is_decimal and sure:
+            points.add(before)
+            doubts.append(f"the p in names like {example!r} is read as a decimal point")
+        elif not sure:
+            doubts.append(f"the p in names like {example!r} may be a decimal point; it is read as a separator")
+    return frozenset(points), doubts
+
+
+def _with_points(stem: str, p_points: frozenset[str]) -> str:
+    """Returns a name with 0.25 in place of 0p25."""
+    return _P_NUMBER.sub(lambda n: f"{n[1]}.{n[2]}" if _before_sign(n) in p_points else n[0], stem)
+
+
+def _before_sign(number: re.Match[str]) -> str:
+    """Returns the shape of the text before a number and its sign, if it has one."""
+    before = number.string[: number.start()]
+    return _shape(before[:-1] if before.endswith(_SIGNS) else before)
 
 
 def _before_letters(stems: Sequence[str]) -> int:

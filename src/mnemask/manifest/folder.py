@@ -1,12 +1,13 @@
 """A folder of clips as a manifest: each video with the masks beside it, or in a folder of masks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mnemask.choices import VIDEO_SUFFIXES
-from mnemask.errors import FrameError, InputError, MnemaskError
+from mnemask.errors import FrameError, InputError, MnemaskError, listed
 from mnemask.io.frame_files import find_frames, image_files
+from mnemask.io.image_sequences import page_count
 from mnemask.io.name_order import composed, natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
 from mnemask.prompts.mask_folder import mask_of_first
@@ -15,6 +16,7 @@ _FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
 _MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")
 _PROMPTS = {"mask", "at", "box", "click"}
 _MASK_SUFFIXES = (".png", ".json", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+_STACK_SUFFIXES = (".tif", ".tiff", ".gif", ".webp", ".png", ".apng")
 
 
 def read_folder(
@@ -27,23 +29,30 @@ def read_folder(
 
     Clips are its video files and folders of images, or those in its folder `videos`, `clips`, `frames` or `JPEGImages`.
     The mask of `street.mp4` is `street.png`, a folder `street.masks` or, in a folder `masks`, `prompts`, `labels` or
-    `Annotations`, `street.png` or a folder `street`.
+    `Annotations`, `street.png` or a folder `street`. An image of several pictures is a clip if it has a mask and there
+    is no video of its name. A note names other files that have masks.
 
     Raises:
         InputError: there is no clip in it.
     """
     videos, masks = _two_folders(folder)
-    clips = [path for path in natural_order(videos.iterdir()) if _is_clip(path)]
+    there = _named(masks or videos)
+    clips, left_out = _clips(videos, masks, there)
     if not clips:
         raise InputError(
-            f"{str(folder)!r} holds no clip",
+            f"{str(folder)!r} holds no clip"
+            + (f", only {listed(left_out, 3)} with masks but without a usual suffix of videos" if left_out else ""),
             "give one with videos or folders of images and their masks (street.mp4, street.png), or a manifest",
         )
     rows, notes = [], []
-    there = _named(masks or videos)
+    if left_out:
+        notes.append(
+            f"{listed(left_out)}: left out, since only videos with a usual suffix, folders of images and files of "
+            "several pictures are taken from a folder: to use such a file, list it in a manifest"
+        )
     for number, clip in enumerate(clips, 1):
         row: dict[str, Any] = {"video": str(clip.resolve())}
-        mask = next((there[name] for each in _ends_of(clip, masks) if (name := composed(each)) in there), None)
+        mask = _mask_of(clip, masks, there)
         if mask is not None:
             first = _first_if_all(clip, mask)
             if first is not None:
@@ -69,9 +78,30 @@ def _two_folders(folder: Path) -> tuple[Path, Path | None]:
     """Returns the folder of the clips, and the folder of their masks if it is another one."""
     for frames in reversed(_FRAMES):
         videos = folder / frames
-        if videos.is_dir() and any(map(_is_clip, videos.iterdir())):
-            return videos, next((folder / each for each in reversed(_MASKS) if (folder / each).is_dir()), None)
+        masks = next((folder / each for each in reversed(_MASKS) if (folder / each).is_dir()), None)
+        if videos.is_dir() and (
+            any(map(_is_clip, videos.iterdir())) or _clips(videos, masks, _named(masks or videos))[0]
+        ):
+            return videos, masks
     return folder, None
+
+
+def _clips(videos: Path, masks: Path | None, there: Mapping[str, Path]) -> tuple[list[Path], list[str]]:
+    """Returns the clips in a folder, and the names of its other files that have a mask of their own."""
+    clips = [path for path in videos.iterdir() if _is_clip(path)]
+    others = list(_others(videos, masks, there, clips))
+    stacks = [path for path in others if path.suffix.lower() in _STACK_SUFFIXES and page_count(path) > 1]
+    rest = natural_order(_others(videos, masks, there, [*clips, *stacks]))
+    return natural_order([*clips, *stacks]), [path.name for path in rest if path != _masks_of(path, masks, there)[0]]
+
+
+def _others(videos: Path, masks: Path | None, there: Mapping[str, Path], clips: Collection[Path]) -> Iterator[Path]:
+    """Yields the files that have a mask of their name while no clip has that name."""
+    taken = {_name_of(clip) for clip in clips}
+    for path in videos.iterdir():
+        is_free = path.is_file() and not path.name.startswith(".") and _name_of(path) not in taken
+        if is_free and _mask_of(path, masks, there) is not None:
+            yield path
 
 
 def _is_clip(path: Path) -> bool:
@@ -89,9 +119,23 @@ def _named(place: Path) -> dict[str, Path]:
     return small | {composed(path.name): path for path in there}
 
 
+def _mask_of(clip: Path, masks: Path | None, there: Mapping[str, Path]) -> Path | None:
+    """Returns the preferred mask of a clip, other than the clip itself; None if there is none."""
+    return next((mask for mask in _masks_of(clip, masks, there) if mask != clip), None)
+
+
+def _masks_of(clip: Path, masks: Path | None, there: Mapping[str, Path]) -> list[Path]:
+    """Returns what has the name of a clip's mask, preferred ones first."""
+    return [there[end] for end in _ends_of(clip, masks) if end in there]
+
+
+def _name_of(clip: Path) -> str:
+    return composed(clip.name if clip.is_dir() else clip.stem)
+
+
 def _ends_of(clip: Path, masks: Path | None) -> tuple[str, ...]:
     """Returns the possible names of a clip's mask, preferred ones first."""
-    name = clip.name if clip.is_dir() else clip.stem
+    name = _name_of(clip)
     of_many = f"{name}.masks" if masks is None else name
     return (of_many, *(f"{name}{end}" for end in _MASK_SUFFIXES))
 

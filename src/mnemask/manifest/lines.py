@@ -58,7 +58,7 @@ class Manifest:
         path: path of the file or folder.
         clips: the clips of all usable lines, in order.
         faults: the errors of all other lines.
-        notes: sentences that say what was guessed.
+        notes: sentences that say what was guessed or left out.
     """
 
     path: Path
