@@ -4,6 +4,7 @@ import asyncio
 import copy
 import json
 import logging
+import os
 import shutil
 import threading
 from fractions import Fraction
@@ -576,6 +577,15 @@ def test_a_folder_that_may_not_be_read_is_refused_in_a_sentence(tmp_path, monkey
     monkeypatch.setattr("pathlib.Path.iterdir", iterdir)
     with refusal(InputError, "Permission denied", "another folder"):
         workspace.browse(str(tmp_path))
+
+
+def test_a_named_pipe_is_neither_offered_nor_waited_for(tmp_path):
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "clip.mp4").touch()
+    assert [entry["name"] for entry in workspace.browse(str(tmp_path))["entries"]] == ["projects", "clip.mp4"]
+    with refusal(InputError, "neither a file nor a folder", "save the video"):
+        workspace.open_source(str(tmp_path / "pipe.mp4"))
 
 
 def test_a_machine_whose_name_has_capitals_is_reached_by_it():
