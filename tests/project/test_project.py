@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -273,6 +274,45 @@ def test_accepted_frames_never_change(tracked, clip):
     tracked.unaccept(5, 5)
     tracked.set_key(5, CAT, masks[5, 0])
     assert tracked.state.accepted == ((4, 4), (6, 9), (NUM_FRAMES - 2, NUM_FRAMES - 1))
+
+
+def test_a_key_does_not_change_in_a_frame_that_another_page_accepts_meanwhile(tracked, clip, monkeypatch):
+    def accepting(before):
+        def call(*asked):
+            answer = before(*asked)
+            monkeypatch.undo()
+            page = threading.Thread(target=tracked.accept, args=[0, 5])
+            page.start()
+            page.join(0.5)  # or it waits until the key is cleared
+            return answer
+
+        return call
+
+    before = tracked.state.keys
+    monkeypatch.setattr(tracked._masks, "add", accepting(tracked._masks.add))
+    with refusal(InputError, "frame 0 was accepted"):
+        tracked.set_key(0, CAT, clip[2][0, 1])
+    assert tracked.state.keys == before
+    tracked.unaccept(0, 5)
+    monkeypatch.setattr(tracked, "check_changeable", accepting(tracked.check_changeable))
+    tracked.clear_key(0, CAT)
+    while not tracked.state.accepted:
+        time.sleep(0.01)
+    assert [line["do"] for line in tracked.actions[-2:]] == ["clear_key", "accept"]
+
+
+def test_a_key_that_an_earlier_version_set_in_an_accepted_frame_is_repeated(tmp_path, tracked, clip, compact):
+    tracked.set_key(3, CAT, clip[2][3, 0])
+    key = tracked.actions[-1]
+    tracked.accept(0, 5)
+    tracked._journal.add(key)
+    tracked.close()
+    with (
+        mm.Project(tracked.folder, compact) as opened,
+        replay(tracked.folder, tmp_path / "again", model=compact) as again,
+    ):
+        assert again.state == opened.state
+        assert torch.equal(all_labels(again), all_labels(opened))
 
 
 def test_an_empty_key_says_that_the_object_is_gone_until_it_is_marked_again(project, clip):

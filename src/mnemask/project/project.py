@@ -192,13 +192,16 @@ class Project:
         """
         self.check_changeable(frame)
         name = self._masks.add(frame, object_id, mask)
-        self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
+        with self._changing:
+            self.check_changeable(frame)  # it may have been accepted while the mask was written
+            self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:
         """Removes the key of an object in a frame; its tracked mask is shown again."""
-        self.check_changeable(frame)
-        if (frame, object_id) in self.state.keys:
-            self._do({"do": "clear_key", "frame": frame, "object": object_id})
+        with self._changing:
+            self.check_changeable(frame)
+            if (frame, object_id) in self.state.keys:
+                self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int, *, among: Sequence[int] | None = None) -> None:
         """Makes the masks of these frames, both ends included, final: tracking no longer changes them.
