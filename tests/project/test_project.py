@@ -18,13 +18,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_clip import write_video
 from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
 from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
-from mnemask.io import atomic
+from mnemask.io import atomic, random_access
 from mnemask.io.edges import Cutout
 from mnemask.project import (
     export_project,
@@ -624,6 +625,21 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
     with pytest.raises(ObjectIdError):
         export_project(project, tmp_path / "out", mask_format=mask_format, overwrite=True, cutout=Cutout((99,)))
     assert all(path.exists() for path in written)
+
+
+def test_an_export_for_editors_does_not_list_the_frames_of_the_video_again(tmp_path, clip, compact, monkeypatch):
+    _, frames, masks = clip
+    write_video(tmp_path / "clip.mp4", frames)
+    with mm.Project.create(tmp_path / "project", tmp_path / "clip.mp4", compact, size=min(SIZE)) as project:
+        project.set_key(0, project.add_object(), masks[0, 0])
+        for listing in ("list_packets", "list_frames"):
+            monkeypatch.delattr(random_access, listing)
+        export_project(project, tmp_path / "out", mask_format="webm")
+        assert project.frames[3].ycbcr is None
+        with project.frames.with_originals() as originals:
+            assert originals[3].ycbcr is not None
+            assert torch.equal(originals[3].image, project.frames[3].image)
+    assert (tmp_path / "out/masks/cutout.webm").exists()
 
 
 def test_the_table_of_a_project_says_how_certain_each_mask_was(tmp_path, tracked, monkeypatch):

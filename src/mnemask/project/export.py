@@ -83,7 +83,7 @@ def export_project(
         # Videos for editors are made from the pictures as stored, at full bit depth.
         pictures = project.frames
         if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
-            pictures = stack.enter_context(FrameAccess(project.source, originals=True))
+            pictures = stack.enter_context(project.frames.with_originals())
         for frame in pictures.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
             if mask_format in VIDEO_FORMAT_NAMES:
