@@ -5,7 +5,10 @@ import copy
 import json
 import logging
 import os
+import re
 import shutil
+import signal
+import socket
 import threading
 from fractions import Fraction
 
@@ -375,6 +378,26 @@ def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
             server._listening("127.0.0.1", taken)
     with server._listening("127.0.0.1", None) as third:
         assert third.getsockname()[1] == taken
+
+
+def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(server, "GRACE", 0)
+    asking = []
+
+    def ready(address):
+        port, token = re.search(r":(\d+)/.token=(.+)", address).groups()
+        host = f"127.0.0.1:{port}"
+        lines = ["POST /api/projects HTTP/1.1", f"Host: {host}", f"Origin: http://{host}", "Content-Length: 9"]
+        asking.append(socket.create_connection(("127.0.0.1", int(port))))
+        asking[0].sendall("\r\n".join([*lines, f"Cookie: mnemask-studio-{port}={token}", "", ""]).encode())
+        threading.Timer(1, signal.raise_signal, [signal.SIGINT]).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        server.serve(Workspace(tmp_path / "projects", [tmp_path]), port=0, ready=ready)
+    asking[0].close()
+    said = capsys.readouterr().err
+    assert "Cancel 1 running task" in said
+    assert "Traceback" not in said
 
 
 def ended(desk):
