@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from drawn_clip import write_video
 from refusals import refusal
 from studio_server import NUM_FRAMES, SIZE, drawn, write_clip
 
@@ -204,6 +205,26 @@ def test_nothing_is_exported_into_the_place_of_a_folder_that_was_moved_away(tmp_
     with refusal(OutputError, "project", "put it back"):
         desk.export("png", {})
     assert not folder.exists()
+
+
+def test_no_mask_goes_with_pictures_of_a_video_that_took_the_place_of_the_projects(tmp_path, tiny_model):
+    frames, masks = drawn()
+    clip = write_video(tmp_path / "clip.mp4", frames)
+    with mm.Project.create(tmp_path / "project", clip, tiny_model, size=min(SIZE)) as project:
+        project.set_key(0, project.add_object(), masks[0, 0])
+        desk = desks.Desk("project", project)
+        write_video(tmp_path / "other.mp4", frames[::-1]).replace(clip)
+        for way, options in (("green", {}), ("coco", {"pictures": True})):
+            desk.export(way, options)
+            assert "is not the video that the project was made with" in ended(desk)["error"]
+            assert not desk.exports.exists() or not list(desk.exports.iterdir())
+        with refusal(InputError, "is not the video", "restore that one"):
+            desk.track(0, "forward", None, None)
+        clip.unlink()
+        with refusal(InputError, "no longer there", "put it back"):
+            desk.track(0, "forward", None, None)
+        desk.export("coco", {})  # without the video
+        assert ended(desk)["export"] == "coco"
 
 
 @pytest.mark.parametrize(

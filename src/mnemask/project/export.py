@@ -46,11 +46,13 @@ def export_project(
         on_frame: called after each frame.
 
     Raises:
+        InputError: another video has taken the place of the project's, or there is none any more.
         ObjectIdError: the cut-out names an object that does not exist.
         OutputError: `out` is in use, `check_export` raises it, or the project's folder is gone.
         MissingExtraError: the format needs a package that is not installed.
     """
     project.check_folder()
+    project.check_video()
     out = Path(out)
     ids = tuple(sorted(project.state.objects))
     cutout = cutout or Cutout()
