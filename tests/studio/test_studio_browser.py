@@ -422,6 +422,27 @@ def test_an_object_that_was_never_tracked_is_not_shown_as_tracked_though_another
             shows(page, "#toast", "Nothing is tracked yet.")
 
 
+def test_the_key_for_doubtful_frames_knows_what_was_just_accepted(tmp_path, masks):
+    clip, doubtful = write_clip(tmp_path / "clip"), [7]
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/timeline?*", lambda route: route.fulfill(json={**route.fetch().json(), "doubtful": doubtful}))
+        for key in ("c", "Shift+a", "Shift+a"):
+            with page.expect_response(re.compile("/timeline")):
+                if key == "c":
+                    click(page, *middle(masks[0, 0]))
+                else:
+                    page.keyboard.press(key)
+            page.wait_for_timeout(150)
+            page.keyboard.press("n")
+            if doubtful:
+                at_frame(page, doubtful.pop())
+                page.keyboard.press("Home")
+                at_frame(page, 0)
+            else:
+                shows(page, "#toast", "Nothing is tracked yet.")
+                doubtful.append(7)
+
+
 def keys_of(page, project="clip"):
     """What is marked, as the server says."""
     return page.evaluate(

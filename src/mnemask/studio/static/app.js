@@ -157,7 +157,7 @@ class Studio {
       if (this.selected !== selected) this.showKey();
     }
     if (state.job) this.takeJob(state.job);
-    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage]);
+    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage, s.accepted]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
