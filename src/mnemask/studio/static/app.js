@@ -586,7 +586,7 @@ class Studio {
     this.time.selected = this.selected;
     const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
     this.shownKey = place;
-    if (same && this.busy) return; // the current clicks are newer than the server's state
+    if (same && this.drawnIn.includes(this.frame)) return; // the current clicks are newer than the server's state
     this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
   }
 
