@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -17,13 +18,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_clip import write_video
 from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
 from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
-from mnemask.io import atomic
+from mnemask.io import atomic, random_access
 from mnemask.io.edges import Cutout
 from mnemask.project import (
     export_project,
@@ -273,6 +275,45 @@ def test_accepted_frames_never_change(tracked, clip):
     tracked.unaccept(5, 5)
     tracked.set_key(5, CAT, masks[5, 0])
     assert tracked.state.accepted == ((4, 4), (6, 9), (NUM_FRAMES - 2, NUM_FRAMES - 1))
+
+
+def test_a_key_does_not_change_in_a_frame_that_another_page_accepts_meanwhile(tracked, clip, monkeypatch):
+    def accepting(before):
+        def call(*asked):
+            answer = before(*asked)
+            monkeypatch.undo()
+            page = threading.Thread(target=tracked.accept, args=[0, 5])
+            page.start()
+            page.join(0.5)  # or it waits until the key is cleared
+            return answer
+
+        return call
+
+    before = tracked.state.keys
+    monkeypatch.setattr(tracked._masks, "add", accepting(tracked._masks.add))
+    with refusal(InputError, "frame 0 was accepted"):
+        tracked.set_key(0, CAT, clip[2][0, 1])
+    assert tracked.state.keys == before
+    tracked.unaccept(0, 5)
+    monkeypatch.setattr(tracked, "check_changeable", accepting(tracked.check_changeable))
+    tracked.clear_key(0, CAT)
+    while not tracked.state.accepted:
+        time.sleep(0.01)
+    assert [line["do"] for line in tracked.actions[-2:]] == ["clear_key", "accept"]
+
+
+def test_a_key_that_an_earlier_version_set_in_an_accepted_frame_is_repeated(tmp_path, tracked, clip, compact):
+    tracked.set_key(3, CAT, clip[2][3, 0])
+    key = tracked.actions[-1]
+    tracked.accept(0, 5)
+    tracked._journal.add(key)
+    tracked.close()
+    with (
+        mm.Project(tracked.folder, compact) as opened,
+        replay(tracked.folder, tmp_path / "again", model=compact) as again,
+    ):
+        assert again.state == opened.state
+        assert torch.equal(all_labels(again), all_labels(opened))
 
 
 def test_an_empty_key_says_that_the_object_is_gone_until_it_is_marked_again(project, clip):
@@ -584,6 +625,21 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
     with pytest.raises(ObjectIdError):
         export_project(project, tmp_path / "out", mask_format=mask_format, overwrite=True, cutout=Cutout((99,)))
     assert all(path.exists() for path in written)
+
+
+def test_an_export_for_editors_does_not_list_the_frames_of_the_video_again(tmp_path, clip, compact, monkeypatch):
+    _, frames, masks = clip
+    write_video(tmp_path / "clip.mp4", frames)
+    with mm.Project.create(tmp_path / "project", tmp_path / "clip.mp4", compact, size=min(SIZE)) as project:
+        project.set_key(0, project.add_object(), masks[0, 0])
+        for listing in ("list_packets", "list_frames"):
+            monkeypatch.delattr(random_access, listing)
+        export_project(project, tmp_path / "out", mask_format="webm")
+        assert project.frames[3].ycbcr is None
+        with project.frames.with_originals() as originals:
+            assert originals[3].ycbcr is not None
+            assert torch.equal(originals[3].image, project.frames[3].image)
+    assert (tmp_path / "out/masks/cutout.webm").exists()
 
 
 def test_the_table_of_a_project_says_how_certain_each_mask_was(tmp_path, tracked, monkeypatch):

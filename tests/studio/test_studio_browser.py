@@ -422,6 +422,27 @@ def test_an_object_that_was_never_tracked_is_not_shown_as_tracked_though_another
             shows(page, "#toast", "Nothing is tracked yet.")
 
 
+def test_the_key_for_doubtful_frames_knows_what_was_just_accepted(tmp_path, masks):
+    clip, doubtful = write_clip(tmp_path / "clip"), [7]
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/timeline?*", lambda route: route.fulfill(json={**route.fetch().json(), "doubtful": doubtful}))
+        for key in ("c", "Shift+a", "Shift+a"):
+            with page.expect_response(re.compile("/timeline")):
+                if key == "c":
+                    click(page, *middle(masks[0, 0]))
+                else:
+                    page.keyboard.press(key)
+            page.wait_for_timeout(150)
+            page.keyboard.press("n")
+            if doubtful:
+                at_frame(page, doubtful.pop())
+                page.keyboard.press("Home")
+                at_frame(page, 0)
+            else:
+                shows(page, "#toast", "Nothing is tracked yet.")
+                doubtful.append(7)
+
+
 def keys_of(page, project="clip"):
     """What is marked, as the server says."""
     return page.evaluate(
@@ -468,6 +489,28 @@ def test_marks_are_taken_back_and_no_hasty_gesture_changes_another_frame(tmp_pat
         page.mouse.up()
         saved(page)
         assert sorted(key["frame"] for key in keys_of(page)) == sorted({0, frame})
+
+
+def test_a_click_that_was_undone_does_not_come_back_with_the_next_one(tmp_path, masks):
+    clip, (x, y) = write_clip(tmp_path / "clip"), middle(masks[0, 0])
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.locator("summary").click()
+        click(page, x, y)
+        click(page, *middle(masks[0, 1]))
+        labels = Held(page, "**/labels/0")
+        page.keyboard.press("Control+z")
+        labels.wait()
+        settings = Held(page, "**/actions")
+        page.locator("#budget").fill("3")
+        page.keyboard.press("Enter")
+        settings.wait()
+        labels.end()
+        settings.end()
+        saved(page)
+        page.wait_for_timeout(700)  # else it is a double click
+        click(page, x + 4, y)
+        [key] = keys_of(page)
+        assert [point[0] for point in key["how"]["points"]] == pytest.approx([x, x + 4], abs=1)
 
 
 def test_quick_dabs_are_all_kept_though_older_masks_arrive_between_them(tmp_path):

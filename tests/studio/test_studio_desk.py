@@ -4,7 +4,11 @@ import asyncio
 import copy
 import json
 import logging
+import os
+import re
 import shutil
+import signal
+import socket
 import threading
 from fractions import Fraction
 
@@ -13,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from drawn_clip import write_video
 from refusals import refusal
 from studio_server import NUM_FRAMES, SIZE, drawn, write_clip
 
@@ -202,6 +207,26 @@ def test_nothing_is_exported_into_the_place_of_a_folder_that_was_moved_away(tmp_
     assert not folder.exists()
 
 
+def test_no_mask_goes_with_pictures_of_a_video_that_took_the_place_of_the_projects(tmp_path, tiny_model):
+    frames, masks = drawn()
+    clip = write_video(tmp_path / "clip.mp4", frames)
+    with mm.Project.create(tmp_path / "project", clip, tiny_model, size=min(SIZE)) as project:
+        project.set_key(0, project.add_object(), masks[0, 0])
+        desk = desks.Desk("project", project)
+        write_video(tmp_path / "other.mp4", frames[::-1]).replace(clip)
+        for way, options in (("green", {}), ("coco", {"pictures": True})):
+            desk.export(way, options)
+            assert "is not the video that the project was made with" in ended(desk)["error"]
+            assert not desk.exports.exists() or not list(desk.exports.iterdir())
+        with refusal(InputError, "is not the video", "restore that one"):
+            desk.track(0, "forward", None, None)
+        clip.unlink()
+        with refusal(InputError, "no longer there", "put it back"):
+            desk.track(0, "forward", None, None)
+        desk.export("coco", {})  # without the video
+        assert ended(desk)["export"] == "coco"
+
+
 @pytest.mark.parametrize(
     ("files", "main"),
     [
@@ -374,6 +399,26 @@ def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
             server._listening("127.0.0.1", taken)
     with server._listening("127.0.0.1", None) as third:
         assert third.getsockname()[1] == taken
+
+
+def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(server, "GRACE", 0)
+    asking = []
+
+    def ready(address):
+        port, token = re.search(r":(\d+)/.token=(.+)", address).groups()
+        host = f"127.0.0.1:{port}"
+        lines = ["POST /api/projects HTTP/1.1", f"Host: {host}", f"Origin: http://{host}", "Content-Length: 9"]
+        asking.append(socket.create_connection(("127.0.0.1", int(port))))
+        asking[0].sendall("\r\n".join([*lines, f"Cookie: mnemask-studio-{port}={token}", "", ""]).encode())
+        threading.Timer(1, signal.raise_signal, [signal.SIGINT]).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        server.serve(Workspace(tmp_path / "projects", [tmp_path]), port=0, ready=ready)
+    asking[0].close()
+    said = capsys.readouterr().err
+    assert "Cancel 1 running task" in said
+    assert "Traceback" not in said
 
 
 def ended(desk):
@@ -576,6 +621,15 @@ def test_a_folder_that_may_not_be_read_is_refused_in_a_sentence(tmp_path, monkey
     monkeypatch.setattr("pathlib.Path.iterdir", iterdir)
     with refusal(InputError, "Permission denied", "another folder"):
         workspace.browse(str(tmp_path))
+
+
+def test_a_named_pipe_is_neither_offered_nor_waited_for(tmp_path):
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "clip.mp4").touch()
+    assert [entry["name"] for entry in workspace.browse(str(tmp_path))["entries"]] == ["projects", "clip.mp4"]
+    with refusal(InputError, "neither a file nor a folder", "save the video"):
+        workspace.open_source(str(tmp_path / "pipe.mp4"))
 
 
 def test_a_machine_whose_name_has_capitals_is_reached_by_it():

@@ -9,6 +9,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import chain, dropwhile
 from pathlib import Path
@@ -43,7 +44,6 @@ class FrameAccess:
     Args:
         source: a video file, a folder or a glob pattern of images.
         cache_bytes: limit on the size of the decoded frames that are kept.
-        originals: whether frames also contain the picture as the video stores it (`Frame.ycbcr`).
 
     Attributes:
         num_frames: number of frames.
@@ -67,14 +67,14 @@ class FrameAccess:
         ...         ...
     """
 
-    def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES, originals: bool = False) -> None:
-        found = open_source(source, Opening(goes_on=True, originals=originals))
+    def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+        found = open_source(source, Opening(goes_on=True))
         if not found.repeatable:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
         self.name, self.frames_per_second, self.facts = found.name, found.frames_per_second, found.facts
         self.files: Sequence[Path] | None = getattr(found, "files", None)
-        self._path = None if "://" in str(source) else Path(source)
+        self._source, self._path = source, None if "://" in str(source) else Path(source)
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
         self.notes = (*found.facts.notes, *_cut_off(found, self.num_frames))
@@ -89,6 +89,19 @@ class FrameAccess:
         self._first_size: tuple[int, int] | None = None
         first = self.held(0)
         self.size, self.pixel_aspect = first.size, first.pixel_aspect
+
+    def with_originals(self) -> "FrameAccess":
+        """Returns another access to the frames, which then also contain the picture as stored (`Frame.ycbcr`).
+
+        The video is opened again, but its frames are not listed again: that may take long.
+
+        Raises:
+            FrameError: the video cannot be opened.
+        """
+        other = copy(self)
+        other._lock, other._cache, other._damaged, other._under_way = threading.Lock(), OrderedDict(), {}, None
+        other._decoder = self._decoder.of(open_source(self._source, Opening(goes_on=True, originals=True)))
+        return other
 
     @property
     def file_names(self) -> list[str] | None:
@@ -238,6 +251,9 @@ class _Listed:
     def __init__(self, source: Source) -> None:
         self._source, self.num_frames = source, source.num_frames or 0
 
+    def of(self, source: Source) -> "_Listed":
+        return _Listed(source)
+
     def frames(self, start: int) -> Iterator[Frame]:
         for picture in self._source.pictures(start):
             yield _frame(picture, self.num_frames)
@@ -284,6 +300,13 @@ class _Indexed:
             self._seek_to = self._times[np.maximum(seekable - REORDERED, 0) if packets.searched else seekable]
         elif packets.shuffled and not packets.gapped and keys.sum() == packets.keys.sum():
             self._keys, self._seek_to = self._timed[keys], packets.times[packets.keys]
+
+    def of(self, source: Source) -> "_Indexed":
+        """Returns the same list for the same video, which was opened again."""
+        assert isinstance(source, EncodedVideo), "the same video"
+        other = copy(self)
+        other._video = source
+        return other
 
     def frames(self, start: int) -> Iterator[Frame]:
         """Yields the frames from `start` on, after those that were decoded on the way to it.

@@ -71,14 +71,19 @@ def source_of(folder: Path) -> Path:
 
 
 def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> None:
-    """Raises InputError if the video is not the one that a project was made from."""
+    """Raises InputError if the video is not the one that a project was made from, or is gone."""
     if [frames.num_frames, *frames.size] != [about["num_frames"], *about["size"]]:
         raise InputError(
             f"{str(source)!r} has {frames.num_frames} frames of {frames.size}, but the project was made with "
             f"{about['num_frames']} of {tuple(about['size'])}",
             "restore the original video",
         )
-    if about.get("digest") is not None and not is_same_video(about["digest"], digest_of_video(source)):
+    if about.get("digest") is None:
+        return
+    found = digest_of_video(source)
+    if found is None:
+        raise InputError(f"{str(source)!r} is no longer there", "put it back under this name, or connect its disk")
+    if not is_same_video(about["digest"], found):
         raise InputError(
             f"{str(source)!r} is not the video that the project was made with",
             "restore that one, or open this one under another name",

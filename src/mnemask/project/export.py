@@ -46,11 +46,13 @@ def export_project(
         on_frame: called after each frame.
 
     Raises:
+        InputError: another video has taken the place of the project's, or there is none any more.
         ObjectIdError: the cut-out names an object that does not exist.
         OutputError: `out` is in use, `check_export` raises it, or the project's folder is gone.
         MissingExtraError: the format needs a package that is not installed.
     """
     project.check_folder()
+    project.check_video()
     out = Path(out)
     ids = tuple(sorted(project.state.objects))
     cutout = cutout or Cutout()
@@ -83,7 +85,7 @@ def export_project(
         # Videos for editors are made from the pictures as stored, at full bit depth.
         pictures = project.frames
         if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
-            pictures = stack.enter_context(FrameAccess(project.source, originals=True))
+            pictures = stack.enter_context(project.frames.with_originals())
         for frame in pictures.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
             if mask_format in VIDEO_FORMAT_NAMES:

@@ -81,11 +81,11 @@ class Project:
 
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
         self.folder = Path(folder)
-        about, self.source = read_about(self.folder), source_of(self.folder)
+        self._about, self.source = read_about(self.folder), source_of(self.folder)
         with ExitStack() as opened:
             opened.enter_context(OutputLock(self.folder, again=False))
             self.frames = opened.enter_context(FrameAccess(self.source))
-            check_video(about, self.frames, self.source)
+            self.check_video()
             self._model = model
             self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
             self.state, self._done, self._undone = folded(self.actions)
@@ -192,13 +192,16 @@ class Project:
         """
         self.check_changeable(frame)
         name = self._masks.add(frame, object_id, mask)
-        self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
+        with self._changing:
+            self.check_changeable(frame)  # it may have been accepted while the mask was written
+            self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:
         """Removes the key of an object in a frame; its tracked mask is shown again."""
-        self.check_changeable(frame)
-        if (frame, object_id) in self.state.keys:
-            self._do({"do": "clear_key", "frame": frame, "object": object_id})
+        with self._changing:
+            self.check_changeable(frame)
+            if (frame, object_id) in self.state.keys:
+                self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int, *, among: Sequence[int] | None = None) -> None:
         """Makes the masks of these frames, both ends included, final: tracking no longer changes them.
@@ -419,6 +422,10 @@ class Project:
                 f"the project's folder is no longer at {str(self.folder)!r}",
                 "put it back, or close the project and open it at its new place",
             )
+
+    def check_video(self) -> None:
+        """Raises InputError if another video has taken the place of the project's, or there is none any more."""
+        check_video(self._about, self.frames, self.source)
 
     def close(self) -> None:
         """Closes the video, and flushes everything to disk."""

@@ -64,7 +64,10 @@ def _repeat(
     elif kind == "set_key":
         mask = mask_of(project, line)
         mask = read_key_mask(folder / line["mask"]) if mask is None else mask
-        project.set_key(line["frame"], line["object"], mask, line.get("how"))
+        frame, object_id = line["frame"], line["object"]
+        project._check_run(frame, frame)  # not whether it was accepted: earlier versions may have missed that
+        name = project._masks.add(frame, object_id, mask)
+        project._do({"do": kind, "frame": frame, "object": object_id, "mask": name, "how": line.get("how") or {}})
     elif kind == "track":
         end = ends.get(line["pass"])
         if end is not None and end["reached"] is not None:

@@ -223,6 +223,7 @@ class Desk:
         """Starts tracking forwards, backwards or both ways."""
         if direction not in ("forward", "backward", "both"):
             raise mm.InputError(f"direction {direction[:20]!r} is unknown", "choose forward, backward or both")
+        self.project.check_video()
         self._pause()
         self._begin("track", lambda job: self._track(job, start, direction, to, objects))
 

@@ -109,6 +109,8 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
 
         def export(project: mm.Project, out: Path, on_frame: Callable[[int], None]) -> object:
             video = project.source if options.get("pictures") else None
+            if video is not None:
+                project.check_video()
             return export_masks(project, name, out, video=video, tolerance=tolerance, on_frame=on_frame)
 
         return export

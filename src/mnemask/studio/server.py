@@ -8,8 +8,10 @@ Only requests with the token, from the studio's own page and to the studio's own
 * Another user of the machine does not have the token.
 """
 
+import asyncio
 import hmac
 import ipaddress
+import logging
 import os
 import secrets
 import signal
@@ -32,6 +34,7 @@ from mnemask.studio.workspace import Workspace
 
 PORT = 8765
 MAX_BODY = 32 * 2**20
+GRACE = 2  # seconds that requests have to end after Ctrl-C
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -77,9 +80,10 @@ def serve(
                 ws="websockets-sansio",
                 ws_max_size=2**16,
                 server_header=False,
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=GRACE,
                 lifespan="off",
             )
+            logging.getLogger("uvicorn.error").addFilter(_is_no_cancelled_request)  # after Ctrl-C, where it is no error
             shown = host if host not in ("0.0.0.0", "::") else socket.gethostname()
             ready(f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}")
             uvicorn.Server(config).run(sockets=[listening])
@@ -99,6 +103,10 @@ def _listening(host: str, port: int | None) -> socket.socket:
             raise
         return _listening(host, 0)
     return listening
+
+
+def _is_no_cancelled_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Workspace:
         return sorted(path.parent.name for path in self.folder.glob("*/project.json"))
 
     def allowed(self, text: str) -> Path:
-        """Returns the real path of a file or folder; raises InputError unless it lies below one of the roots."""
+        """Returns the real path of a file or folder; raises InputError unless there is one below one of the roots."""
         try:
             path = Path(text).resolve()
         except (OSError, ValueError, RuntimeError):
@@ -66,6 +66,8 @@ class Workspace:
             raise mm.InputError(
                 f"{text[:200]!r} no longer exists", "put it back under this name, or open it at its new place"
             )
+        if not (path.is_file() or path.is_dir()):  # a named pipe would be waited for
+            raise mm.InputError(f"{text[:200]!r} is neither a file nor a folder", "save the video to a file")
         return path
 
     def browse(self, text: str) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Workspace:
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 images += 1
-            elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+            elif path.is_dir() or (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()):
                 entries.append(_entry(path))
         return {"path": str(folder), "parent": parent, "entries": entries, "images": images}
 

@@ -157,7 +157,7 @@ class Studio {
       if (this.selected !== selected) this.showKey();
     }
     if (state.job) this.takeJob(state.job);
-    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage]);
+    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage, s.accepted]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
@@ -586,7 +586,7 @@ class Studio {
     this.time.selected = this.selected;
     const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
     this.shownKey = place;
-    if (same && this.busy) return; // the current clicks are newer than the server's state
+    if (same && this.drawnIn.includes(this.frame)) return; // the current clicks are newer than the server's state
     this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
   }
 
