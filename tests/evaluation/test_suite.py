@@ -153,6 +153,24 @@ def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
     torch.testing.assert_close(trackers.tracker().model.decoder.pred.bias, before.decoder.pred.bias + 1)
 
 
+@pytest.mark.parametrize(("processes", "done", "kept"), [(1, 1, 2), (2, 0, 0)])
+def test_weights_that_are_replaced_during_a_run_end_it(davis, tiny, tiny_model, tmp_path, processes, done, kept):
+    trackers = dataclasses.replace(tiny, model=str(shutil.copy(tiny.model, tmp_path / "last.safetensors")))
+    with torch.no_grad():
+        tiny_model.decoder.pred.bias.add_(1)
+        save_model(tiny_model, tmp_path / "next.safetensors", dtype=torch.float32)
+        tiny_model.decoder.pred.bias.sub_(1)
+
+    def replace_weights(progress):
+        if progress.done == done and (tmp_path / "next.safetensors").exists():
+            (tmp_path / "next.safetensors").replace(trackers.model)
+
+    arguments = (davis, ["lfu", "fifo"], tmp_path / "out", trackers)
+    with refusal(InputError, "last.safetensors was replaced"):
+        run_benchmark(*arguments, processes=processes, on_progress=replace_weights)
+    assert len(list((tmp_path / "out/results").rglob("*.json"))) == kept
+
+
 def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
     (tmp_path / "masks/lfu").mkdir(parents=True)
     (tmp_path / "masks/lfu/dog").write_text("a file where a folder is to be")

@@ -26,7 +26,7 @@ from mnemask.io.writer import MaskWriter
 from mnemask.memory.policies import Policy, policy_named, saved_unless_built_in
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Protocol, Report, SequenceScorer
-from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.checkpoints import fingerprint, packaged_weights
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, Prompt
@@ -144,12 +144,14 @@ class TrackerFactory:
         model: "compact" or the path of a checkpoint.
         device: "cpu", "cuda", …; None for CUDA if available.
         engine: the engine that runs the network, see `load_model`.
+        weights: the fingerprint that the network must have, see `with_these_weights`; empty for any.
     """
 
     config: TrackerConfig = field(default_factory=TrackerConfig)
     model: str = "compact"
     device: str | None = None
     engine: str = "eager"
+    weights: str = ""
 
     def with_policy(self, policy: Policy | str) -> "TrackerFactory":
         """Returns a factory whose trackers have this policy."""
@@ -157,15 +159,20 @@ class TrackerFactory:
         policy = policy_named(policy) if isinstance(policy, str) else policy
         return replace(self, config=replace(self.config, policy=policy))
 
+    def with_these_weights(self) -> "TrackerFactory":
+        """Returns a factory that raises InputError, in any process, once the checkpoint holds other weights."""
+        return replace(self, weights=fingerprint(self._network()))
+
     def tracker(self) -> Tracker:
         """Returns a new tracker; raises MnemaskError if a setting or the checkpoint cannot be used."""
         return Tracker(self._network(), self.config)
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that all these trackers share, as JSON can hold them; weights are named by content."""
-        network = self._network()
+        self._network()  # reports a missing or foreign file
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        network = self._network()  # again, as the file may have been replaced before it was hashed
         config = self.config.to_dict()
         del config["policy"]
         return {
@@ -184,7 +191,13 @@ class TrackerFactory:
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)
         state = path.stat() if path.is_file() else None  # loading reports a missing file
-        return _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
+        network = _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
+        if self.weights and fingerprint(network) != self.weights:
+            raise InputError(
+                f"{self.model} was replaced while it was evaluated",
+                "evaluate a copy that stays as it is; results so far are those of the earlier weights",
+            )
+        return network
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ def run_experiment(
     if experiment.picture is not None:
         require_matplotlib()  # fail now rather than after hours of computing
     opened = tuple(benchmark.open(sequences))
-    common = trackers or TrackerFactory()
+    common = (trackers or TrackerFactory()).with_these_weights()
     network = common.tracker().model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))
