@@ -21,7 +21,7 @@ from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.experiments import Experiment, Run, rows, run_experiment
 from mnemask.experiments.figures import Curves, Line
-from mnemask.experiments.plan import COSTS
+from mnemask.experiments.plan import COSTS, GROUPS, SHORT
 from mnemask.experiments.rows import run_rows
 from mnemask.experiments.run import Attempt, open_folder, refusal_of, trackers_of
 from mnemask.memory.budget import Budget
@@ -250,6 +250,22 @@ def test_secret_masks_give_a_zip_for_each_run(tmp_path):
     assert len(zipfile.ZipFile(zips[0]).namelist()) == 5
     assert "J-Mean" not in findings.rows[0]
     assert any("secret" in note for note in findings.notes)
+
+
+def test_kinds_that_training_shows_are_those_of_the_present_data_set(tmp_path):
+    root = draw_youtube_vos(tmp_path / "yv")
+    shutil.copytree(root / "train", root / "held-out")
+    benchmark, small = Benchmark(root, "youtube-vos", "held-out"), replace(SMALL, config=TrackerConfig(short_side=48))
+    experiment = Experiment("own", "One run", (OLDEST_FIRST,), run_rows, (*SHORT, *GROUPS))
+
+    def kinds():
+        (row,) = run_experiment(experiment, benchmark, tmp_path / "lab", small).rows
+        return [name for name in GROUPS if row[name] is not None]
+
+    assert kinds() == ["J-seen", "F-seen"]
+    meta = root / "train/meta.json"
+    meta.write_text(meta.read_text().replace('"ape"', '"bat"'))
+    assert kinds() == list(GROUPS)
 
 
 def test_an_attempt_reaches_another_process_whole(davis, tmp_path):

@@ -147,9 +147,9 @@ def run_all(
     outcomes = []
     for run in runs:
         refusal = refusal_of(jobs[run, sequences[0].name])
-        results = [folders[run].load(run.policy, sequence.name) for sequence in sequences]
-        known = () if refusal else tuple(result for result in results if result is not None)
-        outcomes.append(Outcome(run, folders[run], known, refusal or ""))
+        loaded = [(folders[run].load(run.policy, sequence.name), sequence.groups) for sequence in sequences]
+        results = tuple(replace(result, groups=groups) for result, groups in loaded if result is not None)
+        outcomes.append(Outcome(run, folders[run], () if refusal else results, refusal or ""))
     return tuple(outcomes)
 
 
