@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from drawn_benchmark import draw_youtube_vos
+from drawn_benchmark import draw_video, draw_youtube_vos
 from drawn_davis import draw_davis_2016
 from refusals import refusal
 
@@ -164,6 +164,26 @@ def test_a_policy_that_cannot_work_with_a_budget_is_told_and_tried_once(davis, l
         (reason,) = [note for note in findings.notes if "impossible" in note]
         assert "all, 1 frame is impossible: keep-all on camel" in reason
     assert not list(lab.glob("runs/1-frames*/masks/*/.*"))
+
+
+def test_a_budget_that_is_too_small_for_one_video_is_so_for_no_other_and_no_longer_once_it_is_cut(tmp_path):
+    for name, count in (("long", 7), ("short", 4)):  # keep-all writes frames 0 and 5
+        draw_video(tmp_path / "videos" / name / "frames", tmp_path / "videos" / name / "masks", count)
+    benchmark, experiment = Benchmark(tmp_path / "videos", "folder"), Experiment("own", "Own", (ONE_FRAME,), run_rows)
+
+    def noted(*sequences):
+        findings = run_experiment(experiment, benchmark, tmp_path / "lab", SMALL, sequences=sequences)
+        (row,), notes = findings.rows, "\n".join(findings.notes)
+        assert ("J-Mean" in row) == ("impossible" not in notes)
+        return notes
+
+    assert "keep-all on long" in noted("short", "long")
+    assert "impossible" not in noted("short")
+    assert "keep-all on long" in noted("long")
+    for part in ("frames", "masks"):
+        for path in (tmp_path / "videos/long" / part).glob("0000[5-6].*"):
+            path.unlink()
+    assert "impossible" not in noted()
 
 
 class NoMemoryLeft(SharedWeights):
