@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from drawn_benchmark import draw_davis, draw_youtube_vos
+from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
 from PIL import Image
 from refusals import refusal
 
@@ -317,6 +317,25 @@ def test_results_of_a_video_that_has_changed_since_are_refused_and_not_reported(
         run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
     shutil.rmtree(tmp_path / "out")
     assert run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".TIFF"])
+def test_any_pixel_of_an_uncompressed_frame_counts(tiny, tmp_path, suffix):
+    draw_video(tmp_path / "video/frames", tmp_path / "video/masks")
+    for path in (tmp_path / "video/frames").iterdir():
+        Image.open(path).resize((240, 180)).save(path.with_suffix(suffix))
+        path.unlink()
+    for path in (tmp_path / "video/masks").iterdir():
+        Image.open(path).resize((240, 180), Image.Resampling.NEAREST).save(path)
+    run_benchmark(Benchmark(tmp_path / "video", "folder"), ["lfu"], tmp_path / "out", tiny)
+    changed = tmp_path / f"video/frames/00002{suffix}"
+    image = Image.open(changed).copy()
+    image.paste((255, 255, 255), (50, 30, 200, 60))
+    size = changed.stat().st_size
+    image.save(changed)
+    assert changed.stat().st_size == size
+    with refusal(OutputError, "changed since"):
+        run_benchmark(Benchmark(tmp_path / "video", "folder"), ["lfu"], tmp_path / "out", tiny)
 
 
 def test_results_of_another_task_on_the_same_files_are_refused_and_seen_is_what_training_shows_now(tiny, tmp_path):
