@@ -7,8 +7,8 @@
 """
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, D
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.plugins import Registry, describe_error
+from mnemask.plugins import Registry, describe_error, source_digest
 from mnemask.types import is_whole
 
 log = logging.getLogger(__name__)
@@ -177,27 +177,43 @@ _SETS = (
 )
 
 
-def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]]:
-    """Returns a user-defined opener with checks of what it returns."""
-    opens = made.open if isinstance(made, VideoSet) else made
-    if not callable(opens):
-        raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
+@dataclass(frozen=True)
+class CustomVideoSet:
+    """A user-defined set of videos.
 
-    def opened(root: Path) -> list[AnnotatedVideo]:
+    Attributes:
+        name: name as given, with arguments.
+        source: digest of the source.
+        open: function that returns the videos of a folder.
+    """
+
+    name: str
+    source: str
+    open: Callable[[Path], Iterable[AnnotatedVideo]] = field(repr=False, compare=False)
+
+    def __call__(self, root: Path) -> list[AnnotatedVideo]:
+        """Returns the videos of a folder; raises InputError if that fails or one of them cannot be used."""
         try:
-            videos = list(opens(root))
+            videos = list(self.open(root))
         except MnemaskError:
             raise
         except Exception as error:
-            raise InputError(f"data set {label} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
+            raise InputError(f"data set {self.name} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
         names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
         if not videos or len(set(names)) < len(videos):
-            raise InputError(f"data set {label} returned {len(set(names))} names for {len(videos)} videos", OPENER_IS)
+            raise InputError(
+                f"data set {self.name} returned {len(set(names))} names for {len(videos)} videos", OPENER_IS
+            )
         for video in videos:
-            _check_own(video, label)
+            _check_own(video, self.name)
         return videos
 
-    return opened
+
+def _accepted(made: object, label: str) -> CustomVideoSet:
+    opens = made.open if isinstance(made, VideoSet) else made
+    if not callable(opens):
+        raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
+    return CustomVideoSet(label, source_digest(opens), opens)
 
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
@@ -216,8 +232,6 @@ def _check_own(video: AnnotatedVideo, label: str) -> None:
 OPENER_IS = (
     "give a function that takes a folder and returns AnnotatedVideos with unique names (mnemask.datasets.annotated)"
 )
-CUSTOM_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
-    "data set", "mnemask.datasets", {}, _accepted
-)
+CUSTOM_VIDEO_SETS: Registry[CustomVideoSet] = Registry("data set", "mnemask.datasets", {}, _accepted)
 VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}
 """The published sets, by name; the entries for YouTube-VOS are for both 2018 and 2019."""

@@ -89,6 +89,12 @@ def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSour
     return lambda: open_real_video(root, mixture)
 
 
+def code_of(recipe: Recipe, texts: Sequence[str]) -> str:
+    """Returns digests of the source of the user-defined sets among the data that `training_data` opens."""
+    names = parse_data(texts) if recipe.mixture is None else {}
+    return ", ".join(CUSTOM_VIDEO_SETS.named(name).source for name in names if name in CUSTOM_VIDEO_SETS.known)
+
+
 def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:
     """Returns clips of all sets, each drawn in proportion to its size and the recipe's repetitions.
 
