@@ -19,6 +19,7 @@ from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, D
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
+from mnemask.metrics import VOID
 from mnemask.plugins import Registry, describe_error, source_digest
 from mnemask.types import is_whole
 
@@ -83,8 +84,8 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     Args:
         root: the folder.
         single_object: whether everything that a mask shows is one object; otherwise values are object ids and 255 is
-            void. None treats white (255) as one object if a video's first non-empty mask, and a few others, contain
-            no other value.
+            void, or an object where the masks tell so (`with_void`). None treats white (255) as one object if a video's
+            first non-empty mask, and a few others, contain no other value.
 
     Raises:
         InputError: there is no such video, or one has no frames, no masks, or a mask without a frame.
@@ -217,7 +218,7 @@ def _accepted(made: object, label: str) -> CustomVideoSet:
 
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
-    """Raises InputError if a video from a user-defined opener has no frames, no masks, or a mask without a frame."""
+    """Raises InputError if a video from a user-defined opener has a part that is missing or not supported."""
     if not video.frames or not video.masks:
         what = "masks" if video.frames else "frames"
         raise InputError(f"data set {label} returned {video.name} without {what}", "leave it out, or add some")
@@ -226,6 +227,11 @@ def _check_own(video: AnnotatedVideo, label: str) -> None:
         raise InputError(
             f"data set {label} returned {video.name} with a mask of frame {beyond[0]!r} of {len(video.frames)} frames",
             "key masks by the position of their frame, counted from 0",
+        )
+    if video.void not in (VOID, None):
+        raise InputError(
+            f"data set {label} returned {video.name} with void {video.void!r}",
+            f"save void pixels as {VOID}, or give None if {VOID} is an object's id",
         )
 
 

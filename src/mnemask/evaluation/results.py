@@ -23,7 +23,7 @@ from mnemask.evaluation.benchmark import BenchmarkSequence
 from mnemask.io.atomic import make_folder, remove_left_overs, safe_name
 from mnemask.io.label_files import holds_labels
 from mnemask.io.written import Written
-from mnemask.metrics import ObjectScore, Report
+from mnemask.metrics import VOID, ObjectScore, Report
 from mnemask.types import is_number
 from mnemask.version import __version__
 
@@ -281,7 +281,8 @@ def digest_of(sequence: BenchmarkSequence) -> str:
         InputError: a file is missing or cannot be read.
     """
     given, truth = sequence.given, sequence.truth
-    lines = [f"{len(given.frames)} frames, one object {given.single_object}"]
+    void = "" if given.void == VOID else f", void {given.void}"
+    lines = [f"{len(given.frames)} frames, one object {given.single_object}{void}"]
     lines += [f"given {sorted(given.masks)}", f"asked {sorted(sequence.asked)}"]
     for path in _files(given.frames):
         lines.append(f"{path.name} {_content(path) if path.suffix.lower() in _READ_WHOLE else _sampled(path)}")

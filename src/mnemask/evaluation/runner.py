@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mnemask.config import TrackerConfig
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, with_void
 from mnemask.engines import load_model
 from mnemask.engines.parts import cached_features
 from mnemask.errors import InputError, MnemaskError, OutputError
@@ -108,14 +108,15 @@ def evaluate(
 
     Args:
         make_tracker: returns a new tracker on each call.
-        sequences: videos with masks of all frames or some; frames without a mask are tracked but not scored.
+        sequences: videos with masks of all frames or some; frames without a mask are tracked but not scored. If a video
+            does not state what 255 is, its masks decide, as in `mnemask evaluate`.
         on_sequence: called with the name and the report of each finished sequence.
 
     Raises:
         InputError: a tracker has been used before.
     """
     reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
-    for sequence in sequences:
+    for sequence in map(with_void, sequences):
         tracker = make_tracker()
         if tracker.steps:
             raise InputError(
