@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import mnemask as mm
 from mnemask.cli import main
+from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,21 @@ def test_a_key_encoder_that_is_not_trained_needs_weights(tmp_path, monkeypatch, 
     assert run(monkeypatch, recipe, "--data", given, "-o", tmp_path / "run") == 2
     assert "no weights are given" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_code_of_a_data_set_of_ones_own_is_among_what_a_resumed_run_compares(tmp_path, monkeypatch):
+    begun = []
+
+    def launch(*_, origin, **__):
+        begun.append(origin)
+        raise mm.InputError("this is a test", "do not train")
+
+    monkeypatch.setattr("mnemask.training.launch.launch", launch)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for videos in ("[]", "[]", "list(root)"):
+        (tmp_path / "edited.py").write_text(f"def clips(root): return {videos}\n")
+        run(monkeypatch, "main", "--data", f"{tmp_path / 'edited.py'}:clips={tmp_path}", "-o", tmp_path / "run")
+        del sys.modules["edited"], CUSTOM_VIDEO_SETS.known["edited:clips"]  # as in a new process
+    first, same, other = (origin["data's code"] for origin in begun)
+    assert first
+    assert first == same != other

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from drawn_benchmark import draw_video, write_png
 from PIL import Image
 from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError
-from mnemask.evaluation.benchmark import only_first_masks
+from mnemask.evaluation.benchmark import Benchmark, objects_in, only_first_masks
 from mnemask.evaluation.runner import evaluate, follow
 from mnemask.tracker import Tracker
 
@@ -76,3 +78,15 @@ def test_frames_of_12_bits_are_as_bright_as_a_reader_gives_them(tmp_path, tiny_m
     tracker.step = lambda frame, known: (seen.append(int(frame.image.max())), step(frame, known))[1]
     list(follow(tracker, AnnotatedVideo("clip", frames, {0: tmp_path / "mask.png"}, single_object=False)))
     assert seen == [249, 125, 83]
+
+
+def test_255_is_the_object_or_the_void_that_it_is_on_the_command_line(tmp_path, tiny_model):
+    draw_video(tmp_path / "frames", tmp_path / "masks", late=0)
+    for path in (tmp_path / "masks").iterdir():
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+        write_png(path, np.array([0, 127, 255], np.uint8)[labels])
+    (sequence,) = Benchmark(tmp_path, "folder").open()
+    assert objects_in(sequence.given, 0) == [127, 255]
+    scored = evaluate(lambda: Tracker(tiny_model, short_side=48), open_video_folders(tmp_path)).report
+    assert [score.object_id for score in scored.objects] == [127, 255]

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from drawn_benchmark import draw_davis, draw_youtube_vos
+from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
 from PIL import Image
 from refusals import refusal
 
@@ -151,6 +151,24 @@ def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
         save_model(tiny_model, tmp_path / "last.safetensors", dtype=torch.float32)
         tiny_model.decoder.pred.bias.sub_(1)
     torch.testing.assert_close(trackers.tracker().model.decoder.pred.bias, before.decoder.pred.bias + 1)
+
+
+@pytest.mark.parametrize(("processes", "done", "kept"), [(1, 1, 2), (2, 0, 0)])
+def test_weights_that_are_replaced_during_a_run_end_it(davis, tiny, tiny_model, tmp_path, processes, done, kept):
+    trackers = dataclasses.replace(tiny, model=str(shutil.copy(tiny.model, tmp_path / "last.safetensors")))
+    with torch.no_grad():
+        tiny_model.decoder.pred.bias.add_(1)
+        save_model(tiny_model, tmp_path / "next.safetensors", dtype=torch.float32)
+        tiny_model.decoder.pred.bias.sub_(1)
+
+    def replace_weights(progress):
+        if progress.done == done and (tmp_path / "next.safetensors").exists():
+            (tmp_path / "next.safetensors").replace(trackers.model)
+
+    arguments = (davis, ["lfu", "fifo"], tmp_path / "out", trackers)
+    with refusal(InputError, "last.safetensors was replaced"):
+        run_benchmark(*arguments, processes=processes, on_progress=replace_weights)
+    assert len(list((tmp_path / "out/results").rglob("*.json"))) == kept
 
 
 def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
@@ -299,6 +317,25 @@ def test_results_of_a_video_that_has_changed_since_are_refused_and_not_reported(
         run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
     shutil.rmtree(tmp_path / "out")
     assert run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".TIFF"])
+def test_any_pixel_of_an_uncompressed_frame_counts(tiny, tmp_path, suffix):
+    draw_video(tmp_path / "video/frames", tmp_path / "video/masks")
+    for path in (tmp_path / "video/frames").iterdir():
+        Image.open(path).resize((240, 180)).save(path.with_suffix(suffix))
+        path.unlink()
+    for path in (tmp_path / "video/masks").iterdir():
+        Image.open(path).resize((240, 180), Image.Resampling.NEAREST).save(path)
+    run_benchmark(Benchmark(tmp_path / "video", "folder"), ["lfu"], tmp_path / "out", tiny)
+    changed = tmp_path / f"video/frames/00002{suffix}"
+    image = Image.open(changed).copy()
+    image.paste((255, 255, 255), (50, 30, 200, 60))
+    size = changed.stat().st_size
+    image.save(changed)
+    assert changed.stat().st_size == size
+    with refusal(OutputError, "changed since"):
+        run_benchmark(Benchmark(tmp_path / "video", "folder"), ["lfu"], tmp_path / "out", tiny)
 
 
 def test_results_of_another_task_on_the_same_files_are_refused_and_seen_is_what_training_shows_now(tiny, tmp_path):

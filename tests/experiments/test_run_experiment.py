@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from drawn_benchmark import draw_youtube_vos
+from drawn_benchmark import draw_video, draw_youtube_vos
 from drawn_davis import draw_davis_2016
 from refusals import refusal
 
@@ -21,7 +21,7 @@ from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.experiments import Experiment, Run, rows, run_experiment
 from mnemask.experiments.figures import Curves, Line
-from mnemask.experiments.plan import COSTS
+from mnemask.experiments.plan import COSTS, GROUPS, SHORT
 from mnemask.experiments.rows import run_rows
 from mnemask.experiments.run import Attempt, open_folder, refusal_of, trackers_of
 from mnemask.memory.budget import Budget
@@ -166,6 +166,26 @@ def test_a_policy_that_cannot_work_with_a_budget_is_told_and_tried_once(davis, l
     assert not list(lab.glob("runs/1-frames*/masks/*/.*"))
 
 
+def test_a_budget_that_is_too_small_for_one_video_is_so_for_no_other_and_no_longer_once_it_is_cut(tmp_path):
+    for name, count in (("long", 7), ("short", 4)):  # keep-all writes frames 0 and 5
+        draw_video(tmp_path / "videos" / name / "frames", tmp_path / "videos" / name / "masks", count)
+    benchmark, experiment = Benchmark(tmp_path / "videos", "folder"), Experiment("own", "Own", (ONE_FRAME,), run_rows)
+
+    def noted(*sequences):
+        findings = run_experiment(experiment, benchmark, tmp_path / "lab", SMALL, sequences=sequences)
+        (row,), notes = findings.rows, "\n".join(findings.notes)
+        assert ("J-Mean" in row) == ("impossible" not in notes)
+        return notes
+
+    assert "keep-all on long" in noted("short", "long")
+    assert "impossible" not in noted("short")
+    assert "keep-all on long" in noted("long")
+    for part in ("frames", "masks"):
+        for path in (tmp_path / "videos/long" / part).glob("0000[5-6].*"):
+            path.unlink()
+    assert "impossible" not in noted()
+
+
 class NoMemoryLeft(SharedWeights):
     """A network on a device that has no memory left."""
 
@@ -250,6 +270,22 @@ def test_secret_masks_give_a_zip_for_each_run(tmp_path):
     assert len(zipfile.ZipFile(zips[0]).namelist()) == 5
     assert "J-Mean" not in findings.rows[0]
     assert any("secret" in note for note in findings.notes)
+
+
+def test_kinds_that_training_shows_are_those_of_the_present_data_set(tmp_path):
+    root = draw_youtube_vos(tmp_path / "yv")
+    shutil.copytree(root / "train", root / "held-out")
+    benchmark, small = Benchmark(root, "youtube-vos", "held-out"), replace(SMALL, config=TrackerConfig(short_side=48))
+    experiment = Experiment("own", "One run", (OLDEST_FIRST,), run_rows, (*SHORT, *GROUPS))
+
+    def kinds():
+        (row,) = run_experiment(experiment, benchmark, tmp_path / "lab", small).rows
+        return [name for name in GROUPS if row[name] is not None]
+
+    assert kinds() == ["J-seen", "F-seen"]
+    meta = root / "train/meta.json"
+    meta.write_text(meta.read_text().replace('"ape"', '"bat"'))
+    assert kinds() == list(GROUPS)
 
 
 def test_an_attempt_reaches_another_process_whole(davis, tmp_path):

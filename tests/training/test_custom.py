@@ -3,7 +3,10 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from drawn_benchmark import draw_video, write_png
+from PIL import Image
 from refusals import refusal
 from training_run import start
 
@@ -44,6 +47,10 @@ def beside(root, only=None):
     frames = sorted(Path(root).glob("*/*.jpg"))
     masks = {n: f.with_suffix(".png") for n, f in enumerate(frames)}
     return [AnnotatedVideo("clip", frames, masks, True)]
+def of_ids(root, **void):
+    frames = sorted((Path(root) / "frames").iterdir())
+    masks = dict(enumerate(sorted((Path(root) / "masks").iterdir())))
+    return [AnnotatedVideo("clip", frames, masks, False, **void)]
 def nothing(root): return []
 def maskless(root): return [AnnotatedVideo("clip", sorted(Path(root).glob("*/*.jpg")), {}, True)]
 def broken(root): return [1 / 0]
@@ -104,15 +111,13 @@ def test_regularizers_have_one_grammar_and_what_is_none_is_refused(own, as_users
 
 
 def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
-    from drawn_benchmark import draw_video
-
     draw_video(tmp_path / "set/clip", tmp_path / "set/clip", 6, scale=255)
     folders = parse_data([f"{own}:beside(only=1)={tmp_path / 'set'}"])
     assert list(folders) == ["my_training:beside(only=1)"]
     assert open_sources(main(4), folders)
     (sequence,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
     assert (sequence.name, len(sequence.given.masks), len(sequence.asked)) == ("clip", 1, 6)
-    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 32", "maskless": "clip without masks"}
+    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 36", "maskless": "clip without masks"}
     for name, fact in faults.items():
         with refusal(InputError, fact):
             open_sources(main(4), parse_data([f"{own}:{name}={tmp_path / 'set'}"]))
@@ -122,3 +127,23 @@ def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
     for name, fact in (("unheard-of:thing", "command line"), ("unheard-of", "davis2016")):
         with refusal(InputError, fact):
             Benchmark(tmp_path, name)
+
+
+@pytest.mark.parametrize(("scale", "guess"), [(1, 255), (127, None)])
+def test_void_is_what_a_data_set_of_ones_own_states_and_else_what_its_masks_tell(own, tmp_path, caplog, scale, guess):
+    draw_video(tmp_path / "set/frames", tmp_path / "set/masks", late=0)
+    for path in (tmp_path / "set/masks").iterdir():  # beside 255, 127 is a grey level and 1 a small id
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+        write_png(path, np.select([labels == 1, labels == 2], [scale, 255], 0).astype(np.uint8))
+
+    def opened(arguments):
+        (sequence,) = Benchmark(tmp_path / "set", CUSTOM_VIDEO_SETS.choose(f"{own}:of_ids{arguments}")).open()
+        assert sequence.given.void == sequence.truth.void
+        return sequence.truth.void
+
+    assert opened("") == guess
+    assert opened("(void=None)") is None
+    assert opened("(void_stated=true)") == 255
+    with refusal(InputError, "clip", "void 200"):
+        opened("(void=200)")

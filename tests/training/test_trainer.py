@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from math import nan
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from training_run import TINY, Squares, recipe, start
 
 import mnemask as mm
-from mnemask.errors import CheckpointError, InputError
+from mnemask.errors import CheckpointError, FrameError, InputError
 from mnemask.model.stcn import STCN
 from mnemask.training import run
 from mnemask.training.clip_tracker import MemoryInUse
@@ -159,6 +160,31 @@ def test_clips_are_the_same_however_they_are_shared_out():
         frames = whole[step].frames
         assert torch.equal(frames, torch.cat([share[step].frames for share in shares]))
         assert torch.equal(frames, torch.cat([parts[2 * step + part].frames for part in (0, 1)]))
+
+
+def test_a_run_whose_worker_is_killed_saves_and_says_how_to_go_on(tmp_path):
+    def kill_workers(report):
+        for worker in active_children():
+            worker.kill()
+            worker.join()
+
+    training = start(tmp_path, options=RunOptions(workers=1), steps=30)
+    with refusal(InputError, "prepares clips was killed", "--resume and fewer --workers"):
+        training.run(kill_workers)
+    assert start(tmp_path, steps=30).step == training.step > 0
+
+
+def test_a_run_whose_data_cannot_be_read_saves_the_steps_before(tmp_path):
+    class Damaged(Squares):
+        def draw(self, rng, shape):
+            if training.step == 2:
+                raise FrameError("001.jpg cannot be read", "restore it")
+            return super().draw(rng, shape)
+
+    training = start(tmp_path, Damaged())
+    with refusal(FrameError, "001"):
+        training.run()
+    assert start(tmp_path).step == 2
 
 
 def test_workers_draw_the_clips_that_would_be_drawn_without_them():

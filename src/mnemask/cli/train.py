@@ -155,7 +155,7 @@ def train(
     need_training()
     from mnemask.training import recipes
     from mnemask.training.custom import LOSSES, REGULARIZERS
-    from mnemask.training.data import training_data
+    from mnemask.training.data import code_of, training_data
     from mnemask.training.init import init_from_imagenet, init_from_weights
     from mnemask.training.launch import Hardware, Validation
     from mnemask.training.trainer import RunOptions
@@ -199,6 +199,7 @@ def train(
         branch_from=branch,
         origin={
             "data": ", ".join(_placed(each) for each in data or []),
+            "data's code": code_of(chosen, data or []),
             "first weights": ", ".join(_placed(str(each)) for each in (branch or weights, *(imagenet or ())) if each),
         },
         validate=None if validate is None else Validation(validate, validate_frames),

@@ -81,6 +81,7 @@ class AnnotatedVideo:
         shrunk: number of mask rows before and after, if the masks were downscaled by leaving out rows and columns.
         too_little: indices of masks known to show no object large enough for the first frame of a clip.
         void: the value of pixels that are neither an object nor background, 255; None if 255 is an object's id.
+        void_stated: whether 255 is void for certain; otherwise masks may tell that it is an object, see `with_void`.
     """
 
     name: str
@@ -90,6 +91,7 @@ class AnnotatedVideo:
     shrunk: tuple[int, int] | None = None
     too_little: Collection[int] = frozenset()
     void: int | None = VOID
+    void_stated: bool = False
 
     @property
     def first_annotated(self) -> int:
@@ -139,10 +141,10 @@ def void_of(masks: Iterable[Path]) -> int | None:
 
 
 def with_void(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Returns the video with `void` as its masks tell, which are read for it."""
-    if video.single_object:
+    """Returns the video with `void` as stated or, if it is only the default, as its masks tell; these are read."""
+    if video.single_object or video.void_stated or video.void != VOID:
         return video
-    return replace(video, void=void_of(video.masks[index] for index in sorted(video.masks)))
+    return replace(video, void=void_of(video.masks[index] for index in sorted(video.masks)), void_stated=True)
 
 
 def refuse_mixed(videos: Iterable[AnnotatedVideo], remedy: str) -> None:
@@ -288,7 +290,7 @@ def open_video(
         single_object: whether everything that a mask shows is one object.
         frame_suffixes: suffixes of the frames' files, in lower case.
         every_frame: whether each frame must have a mask; otherwise one mask is enough.
-        published: where the files can be downloaded, for error messages.
+        published: where the files can be downloaded, for error messages; 255 is void in published masks for certain.
 
     Raises:
         InputError: there are no frames or no masks, the frames are pages of one file, the frame of a mask is missing,
@@ -314,7 +316,8 @@ def open_video(
         missing += [masks / f"{stem}.png" for stem in pairs.unmasked]
     if missing:
         raise incomplete(name, missing, len(frame_names) + len(mask_names) + len(missing), published)
-    return AnnotatedVideo(name, FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks), single_object)
+    files, mask_files = FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks)
+    return AnnotatedVideo(name, files, mask_files, single_object, void_stated=bool(published))
 
 
 def _with_label_file(

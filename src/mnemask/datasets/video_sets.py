@@ -7,8 +7,8 @@
 """
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, D
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.plugins import Registry, describe_error
+from mnemask.metrics import VOID
+from mnemask.plugins import Registry, describe_error, source_digest
 from mnemask.types import is_whole
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     Args:
         root: the folder.
         single_object: whether everything that a mask shows is one object; otherwise values are object ids and 255 is
-            void. None treats white (255) as one object if a video's first non-empty mask, and a few others, contain
-            no other value.
+            void, or an object where the masks tell so (`with_void`). None treats white (255) as one object if a video's
+            first non-empty mask, and a few others, contain no other value.
 
     Raises:
         InputError: there is no such video, or one has no frames, no masks, or a mask without a frame.
@@ -177,31 +178,47 @@ _SETS = (
 )
 
 
-def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]]:
-    """Returns a user-defined opener with checks of what it returns."""
-    opens = made.open if isinstance(made, VideoSet) else made
-    if not callable(opens):
-        raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
+@dataclass(frozen=True)
+class CustomVideoSet:
+    """A user-defined set of videos.
 
-    def opened(root: Path) -> list[AnnotatedVideo]:
+    Attributes:
+        name: name as given, with arguments.
+        source: digest of the source.
+        open: function that returns the videos of a folder.
+    """
+
+    name: str
+    source: str
+    open: Callable[[Path], Iterable[AnnotatedVideo]] = field(repr=False, compare=False)
+
+    def __call__(self, root: Path) -> list[AnnotatedVideo]:
+        """Returns the videos of a folder; raises InputError if that fails or one of them cannot be used."""
         try:
-            videos = list(opens(root))
+            videos = list(self.open(root))
         except MnemaskError:
             raise
         except Exception as error:
-            raise InputError(f"data set {label} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
+            raise InputError(f"data set {self.name} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
         names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
         if not videos or len(set(names)) < len(videos):
-            raise InputError(f"data set {label} returned {len(set(names))} names for {len(videos)} videos", OPENER_IS)
+            raise InputError(
+                f"data set {self.name} returned {len(set(names))} names for {len(videos)} videos", OPENER_IS
+            )
         for video in videos:
-            _check_own(video, label)
+            _check_own(video, self.name)
         return videos
 
-    return opened
+
+def _accepted(made: object, label: str) -> CustomVideoSet:
+    opens = made.open if isinstance(made, VideoSet) else made
+    if not callable(opens):
+        raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
+    return CustomVideoSet(label, source_digest(opens), opens)
 
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
-    """Raises InputError if a video from a user-defined opener has no frames, no masks, or a mask without a frame."""
+    """Raises InputError if a video from a user-defined opener has a part that is missing or not supported."""
     if not video.frames or not video.masks:
         what = "masks" if video.frames else "frames"
         raise InputError(f"data set {label} returned {video.name} without {what}", "leave it out, or add some")
@@ -211,13 +228,16 @@ def _check_own(video: AnnotatedVideo, label: str) -> None:
             f"data set {label} returned {video.name} with a mask of frame {beyond[0]!r} of {len(video.frames)} frames",
             "key masks by the position of their frame, counted from 0",
         )
+    if video.void not in (VOID, None):
+        raise InputError(
+            f"data set {label} returned {video.name} with void {video.void!r}",
+            f"save void pixels as {VOID}, or give None if {VOID} is an object's id",
+        )
 
 
 OPENER_IS = (
     "give a function that takes a folder and returns AnnotatedVideos with unique names (mnemask.datasets.annotated)"
 )
-CUSTOM_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
-    "data set", "mnemask.datasets", {}, _accepted
-)
+CUSTOM_VIDEO_SETS: Registry[CustomVideoSet] = Registry("data set", "mnemask.datasets", {}, _accepted)
 VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}
 """The published sets, by name; the entries for YouTube-VOS are for both 2018 and 2019."""

@@ -238,7 +238,7 @@ class Benchmark:
             )
         if self.dataset not in PUBLISHED:
             check_masks(video)
-            video = with_void(video)
+        video = with_void(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         late = self.dataset == "youtube-vos" and not self.secret

@@ -23,11 +23,13 @@ from mnemask.evaluation.benchmark import BenchmarkSequence
 from mnemask.io.atomic import make_folder, remove_left_overs, safe_name
 from mnemask.io.label_files import holds_labels
 from mnemask.io.written import Written
-from mnemask.metrics import ObjectScore, Report
+from mnemask.metrics import VOID, ObjectScore, Report
 from mnemask.types import is_number
 from mnemask.version import __version__
 
 _SAMPLE = 4096  # bytes that a digest reads at each of three places of a frame's file
+# Files of these formats may be uncompressed: after a change between the samples they would look the same.
+_READ_WHOLE = (".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,16 +273,19 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def digest_of(sequence: BenchmarkSequence) -> str:
     """Returns a digest of a sequence: of its frames' names, sizes and samples, its masks' content, and its task.
 
-    With it, a result is not reused after the frames or masks have changed, or the choice of those that are given or
-    required, which YouTube-VOS's meta.json defines.
+    Frames that may be uncompressed are read whole, not in samples. With the digest, a result is not reused after the
+    frames or masks have changed, or the choice of those that are given or required, which YouTube-VOS's meta.json
+    defines.
 
     Raises:
         InputError: a file is missing or cannot be read.
     """
     given, truth = sequence.given, sequence.truth
-    lines = [f"{len(given.frames)} frames, one object {given.single_object}"]
+    void = "" if given.void == VOID else f", void {given.void}"
+    lines = [f"{len(given.frames)} frames, one object {given.single_object}{void}"]
     lines += [f"given {sorted(given.masks)}", f"asked {sorted(sequence.asked)}"]
-    lines += [f"{path.name} {_sampled(path)}" for path in _files(given.frames)]
+    for path in _files(given.frames):
+        lines.append(f"{path.name} {_content(path) if path.suffix.lower() in _READ_WHOLE else _sampled(path)}")
     masks = given.masks if truth is None else {**given.masks, **truth.masks}
     lines += [f"{index} {path.name}" for index, path in sorted(masks.items())]
     lines += [f"{path.name} {_content(path)}" for path in _files(masks.values())]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mnemask.config import TrackerConfig
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, with_void
 from mnemask.engines import load_model
 from mnemask.engines.parts import cached_features
 from mnemask.errors import InputError, MnemaskError, OutputError
@@ -26,7 +26,7 @@ from mnemask.io.writer import MaskWriter
 from mnemask.memory.policies import Policy, policy_named, saved_unless_built_in
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Protocol, Report, SequenceScorer
-from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.checkpoints import fingerprint, packaged_weights
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, Prompt
@@ -108,14 +108,15 @@ def evaluate(
 
     Args:
         make_tracker: returns a new tracker on each call.
-        sequences: videos with masks of all frames or some; frames without a mask are tracked but not scored.
+        sequences: videos with masks of all frames or some; frames without a mask are tracked but not scored. If a video
+            does not state what 255 is, its masks decide, as in `mnemask evaluate`.
         on_sequence: called with the name and the report of each finished sequence.
 
     Raises:
         InputError: a tracker has been used before.
     """
     reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
-    for sequence in sequences:
+    for sequence in map(with_void, sequences):
         tracker = make_tracker()
         if tracker.steps:
             raise InputError(
@@ -144,12 +145,14 @@ class TrackerFactory:
         model: "compact" or the path of a checkpoint.
         device: "cpu", "cuda", …; None for CUDA if available.
         engine: the engine that runs the network, see `load_model`.
+        weights: the fingerprint that the network must have, see `with_these_weights`; empty for any.
     """
 
     config: TrackerConfig = field(default_factory=TrackerConfig)
     model: str = "compact"
     device: str | None = None
     engine: str = "eager"
+    weights: str = ""
 
     def with_policy(self, policy: Policy | str) -> "TrackerFactory":
         """Returns a factory whose trackers have this policy."""
@@ -157,15 +160,20 @@ class TrackerFactory:
         policy = policy_named(policy) if isinstance(policy, str) else policy
         return replace(self, config=replace(self.config, policy=policy))
 
+    def with_these_weights(self) -> "TrackerFactory":
+        """Returns a factory that raises InputError, in any process, once the checkpoint holds other weights."""
+        return replace(self, weights=fingerprint(self._network()))
+
     def tracker(self) -> Tracker:
         """Returns a new tracker; raises MnemaskError if a setting or the checkpoint cannot be used."""
         return Tracker(self._network(), self.config)
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that all these trackers share, as JSON can hold them; weights are named by content."""
-        network = self._network()
+        self._network()  # reports a missing or foreign file
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        network = self._network()  # again, as the file may have been replaced before it was hashed
         config = self.config.to_dict()
         del config["policy"]
         return {
@@ -184,7 +192,13 @@ class TrackerFactory:
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)
         state = path.stat() if path.is_file() else None  # loading reports a missing file
-        return _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
+        network = _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
+        if self.weights and fingerprint(network) != self.weights:
+            raise InputError(
+                f"{self.model} was replaced while it was evaluated",
+                "evaluate a copy that stays as it is; results so far are those of the earlier weights",
+            )
+        return network
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,9 +182,9 @@ def run_benchmark(
     """
     if processes < 1:
         raise InputError(f"cannot run with {processes} processes", "give 1 or more")
-    trackers = trackers or TrackerFactory()
     opened, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
     _refuse_data(Path(out), benchmark, opened)
+    trackers = (trackers or TrackerFactory()).with_these_weights()
     for policy in policies:
         trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})

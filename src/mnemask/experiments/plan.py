@@ -65,7 +65,7 @@ class Outcome:
         run: the setting.
         folder: the folder with its masks and results.
         results: one result for each sequence; empty if the run is impossible.
-        refusal: the reason why the run is impossible; empty if it is possible.
+        refusal: the reason why the run is impossible on one of the sequences; empty if it is possible on all.
     """
 
     run: Run

@@ -3,7 +3,7 @@
 ::
 
     OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
-    OUT/runs/SETTINGS/impossible/POLICY.txt   why it cannot run with that budget (POLICY_DIGEST.txt if not built in)
+    OUT/runs/SETTINGS/impossible/POLICY/SEQUENCE.txt   why it cannot run with that budget
     OUT/NAME/…              the tables and figures of an experiment, made from these
 """
 
@@ -19,7 +19,7 @@ import torch
 from mnemask.errors import BudgetError, InputError
 from mnemask.evaluation import suite
 from mnemask.evaluation.benchmark import Benchmark, BenchmarkSequence
-from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.results import Result, ResultFolder, digest_of
 from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.evaluation.suite import SuiteProgress
 from mnemask.evaluation.tables import FORMATS, Row, cells, write_submission
@@ -39,7 +39,7 @@ ALL_MEMORIES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A job for which a budget that is too small is a result, not an error; it holds for all sequences of the run."""
+    """A job for which a budget that is too small is a result, not an error."""
 
     job: Job
 
@@ -55,7 +55,7 @@ class Attempt:
             self.job.folder.begin(*self.job.key).rmdir()
             path = _refusal_path(self.job)
             make_folder(path.parent)
-            write_file(path, str(error))
+            write_file(path, f"{_asked_of(self.job)}\n{error}")
             return str(error)
 
 
@@ -66,16 +66,26 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def refusal_of(job: Job) -> str | None:
-    """Returns why a job's policy cannot run with the settings of its folder; None if no reason is saved."""
+    """Returns why a job's policy cannot run with the settings of its folder; None if no reason is saved.
+
+    A reason no longer holds when the sequence, or a policy that is not built in, has changed.
+    """
     path = _refusal_path(job)
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    if not path.exists():
+        return None
+    asked, _, refusal = path.read_text(encoding="utf-8").partition("\n")
+    return refusal if asked == _asked_of(job) else None
 
 
 def _refusal_path(job: Job) -> Path:
-    """Returns the file for the refusal of a policy; if that is not built in, a change of it gives another file."""
+    return job.folder.out / "impossible" / safe_name(job.policy) / f"{job.sequence.name}.txt"
+
+
+def _asked_of(job: Job) -> str:
+    """Returns a digest of a job's sequence and of the parameters of a policy that is not built in."""
     own = saved_unless_built_in(job.policy, job.trackers.config.used_policy())
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:10]
-    return job.folder.out / "impossible" / f"{safe_name(job.policy)}{f'_{digest}' if own else ''}.txt"
+    text = json.dumps([digest_of(job.sequence), own], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
@@ -146,10 +156,11 @@ def run_all(
     suite.carry_out(attempts, num_frames, len(distinct) - len(missing), processes, on_progress)
     outcomes = []
     for run in runs:
-        refusal = refusal_of(jobs[run, sequences[0].name])
-        results = [folders[run].load(run.policy, sequence.name) for sequence in sequences]
-        known = () if refusal else tuple(result for result in results if result is not None)
-        outcomes.append(Outcome(run, folders[run], known, refusal or ""))
+        refusals = (refusal_of(jobs[run, sequence.name]) for sequence in sequences)
+        refusal = next((each for each in refusals if each), "")
+        loaded = [(folders[run].load(run.policy, sequence.name), sequence.groups) for sequence in sequences]
+        results = tuple(replace(result, groups=groups) for result, groups in loaded if result is not None)
+        outcomes.append(Outcome(run, folders[run], () if refusal else results, refusal))
     return tuple(outcomes)
 
 
@@ -215,7 +226,7 @@ def run_experiment(
     if experiment.picture is not None:
         require_matplotlib()  # fail now rather than after hours of computing
     opened = tuple(benchmark.open(sequences))
-    common = trackers or TrackerFactory()
+    common = (trackers or TrackerFactory()).with_these_weights()
     network = common.tracker().model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))

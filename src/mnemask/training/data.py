@@ -89,6 +89,12 @@ def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSour
     return lambda: open_real_video(root, mixture)
 
 
+def code_of(recipe: Recipe, texts: Sequence[str]) -> str:
+    """Returns digests of the source of the user-defined sets among the data that `training_data` opens."""
+    names = parse_data(texts) if recipe.mixture is None else {}
+    return ", ".join(CUSTOM_VIDEO_SETS.named(name).source for name in names if name in CUSTOM_VIDEO_SETS.known)
+
+
 def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:
     """Returns clips of all sets, each drawn in proportion to its size and the recipe's repetitions.
 
@@ -258,6 +264,7 @@ def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[
 
     Raises:
         MnemaskError: a clip cannot be drawn; it is raised when its batch is due.
+        InputError: a process was killed.
     """
     loader = DataLoader(
         BatchesOrErrors(batches),
@@ -270,13 +277,26 @@ def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[
         # Not forked from this process: a fork of a process with threads may hang.
         multiprocessing_context="forkserver" if workers else None,
     )
-    return map(_unless_error, loader)
+    return _unless_error(iter(loader))
 
 
-def _unless_error(item: Batch | MnemaskError) -> Batch:
-    if isinstance(item, MnemaskError):
-        raise item
-    return item
+def _unless_error(items: Iterator[Batch | MnemaskError]) -> Iterator[Batch]:
+    """Yields the batches; raises the error that came in place of one, or InputError if a process was killed."""
+    try:
+        for item in items:
+            if isinstance(item, MnemaskError):
+                raise item
+            yield item
+    except RuntimeError as error:
+        if not str(error).startswith(_KILLED):  # torch has no type for it
+            raise
+        raise InputError(
+            "a process that prepares clips was killed, most likely because memory, or shared memory, ran out",
+            "continue with --resume and fewer --workers; 0 needs no shared memory",
+        ) from error
+
+
+_KILLED = ("DataLoader worker (pid", "Pin memory thread exited")
 
 
 def _begin_worker(worker: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MnemaskError
 from mnemask.training.checkpoint import TrainingState, forget_after, is_finite, load_run, save_run
 from mnemask.training.losses import EMA
 
@@ -127,12 +127,20 @@ class TrainingRun(ABC, Generic[R]):
         self.stop_asked = True
 
     def run(self, on_step: Callable[[R], None] = lambda report: None) -> None:
-        """Trains to the end, until `stop` is called, or until the minutes are over; saves in each case."""
+        """Trains to the end, until `stop` is called, or until the minutes are over; saves in each case.
+
+        A single process also saves if a step fails because of its data, or of the user's own code.
+        """
         begin = self._saved = time.monotonic()
         first_step = self.step
         while not self.finished:
             before = time.monotonic()
-            self.advance()
+            try:
+                self.advance()
+            except MnemaskError:
+                if self.step > first_step and self.fabric.world_size == 1:  # of several, the others do not get here
+                    self.save()
+                raise
             self.step += 1
             now = time.monotonic()
             self.seconds += now - before
