@@ -3,8 +3,10 @@ import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,15 @@ def test_a_session_is_written_as_it_was_repeated_or_as_it_is_stored(tmp_path, se
     for file, expected in zip(files, labels, strict=True):
         with Image.open(file) as image:
             assert torch.equal(torch.tensor(list(image.tobytes())).reshape(32, 48), expected.long())
+
+
+def test_pictures_of_a_folder_are_written_at_the_rate_that_is_given(tmp_path, session):
+    folder, _ = session
+    line = ["project", folder, "--stored", "--format", "matte"]
+    for number, (rate, expected) in enumerate(((["--fps", "23.976"], Fraction(24000, 1001)), ([], 25))):
+        assert exit_code(*line, *rate, "-o", tmp_path / str(number)) == 0
+        with av.open(str(tmp_path / str(number) / "masks/matte.mp4")) as container:
+            assert container.streams.video[0].average_rate == expected
 
 
 def test_the_repeated_project_can_be_kept(tmp_path, session):

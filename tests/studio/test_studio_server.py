@@ -142,7 +142,7 @@ def test_a_session_over_the_wire_gives_the_masks_of_the_same_session_in_python(t
 def test_every_format_is_offered_and_gives_the_files_that_python_writes(tmp_path, masks):
     clip, at_once = (
         write_clip(tmp_path / "clip"),
-        {"pictures": True, "tolerance": 1, "feather": 2.5, "grow": 1, "only": 1},
+        {"pictures": True, "tolerance": 1, "feather": 2.5, "grow": 1, "only": 1, "fps": 24},
     )
     with running(clip, projects=tmp_path / "projects") as studio, Page(studio, studio.project) as page:
         for row in (0, 1):
@@ -165,6 +165,7 @@ def test_every_format_is_offered_and_gives_the_files_that_python_writes(tmp_path
             {"format": "tiff"},
             {"options": {"feather": "x"}},
             {"options": {"tolerance": -1}},
+            {"options": {"fps": 0.001}},
             {"options": {"background": "#00ff00ff"}},
             {"options": 1},
         ):
@@ -180,7 +181,7 @@ def test_every_format_is_offered_and_gives_the_files_that_python_writes(tmp_path
             if name in EXPORT_FORMATS:
                 export_masks(project, name, out, video=clip, tolerance=1.0)
             else:
-                export_project(project, out, mask_format=name, cutout=cutout)
+                export_project(project, out, mask_format=name, cutout=cutout, frames_per_second=24)
             files = [path.relative_to(out) for path in files_of(out)]
             assert files == [path.relative_to(exports / name) for path in files_of(exports / name)]
             assert [(out / file).read_bytes() for file in files] == [

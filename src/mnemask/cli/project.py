@@ -19,6 +19,7 @@ from mnemask.cli.inputs import ObjectOption
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import emit, errors, say
 from mnemask.cli.parameters import with_given
+from mnemask.cli.video_options import FpsOption
 
 if TYPE_CHECKING:
     from mnemask.project import State
@@ -80,6 +81,7 @@ def project(
         ),
     ] = ProjectFormat["png"],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
+    fps: FpsOption = None,
     keep: Annotated[
         Path | None, typer.Option("--keep", help="Keep the repeated project in this folder. [default: it is deleted]")
     ] = None,
@@ -123,6 +125,7 @@ def project(
         stored=stored,
         mask_format=format.value,
         overlay=overlay,
+        fps=fps,
         keep=keep,
         overwrite=overwrite,
     )
@@ -160,6 +163,7 @@ class _Request:
     stored: bool
     mask_format: str
     overlay: bool
+    fps: float | None
     keep: Path | None
     overwrite: bool
 
@@ -249,7 +253,12 @@ class _Request:
         with project:
             project.name_objects(self.infos)
             paths = export_project(
-                project, self.out, mask_format=self.mask_format, overlay=self.overlay, overwrite=self.overwrite
+                project,
+                self.out,
+                mask_format=self.mask_format,
+                overlay=self.overlay,
+                overwrite=self.overwrite,
+                frames_per_second=self.fps,
             )
         for path in paths:
             say(str(path))

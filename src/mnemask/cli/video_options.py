@@ -11,7 +11,7 @@ import typer
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli.parameters import P, with_options
+from mnemask.cli.parameters import P, in_panel, with_options
 
 VideoFormat = Enum("VideoFormat", {name: name for name in choices.VIDEO_FORMAT_NAMES})  # type: ignore[misc]
 VIDEOS: Any = None  # a command's placeholder default; `with_videos` passes the value made from the options
@@ -34,6 +34,16 @@ def _frames_per_second(text: str) -> float:
     return rate
 
 
+FpsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        metavar="RATE",
+        parser=_frames_per_second,
+        help="Frames per second of videos of a folder of images, such as 24, 23.976 or 24000/1001. [default: that of "
+        "the run, or 25]",
+    ),
+]
 # By the name of the command's parameter; `video_outputs` turns them into VideoOutputs. docs/editors.md describes them.
 VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
     "as_": (
@@ -67,17 +77,7 @@ VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
         _video_option(float, "--feather", min=0, metavar="PX", help="Soften edges over this many pixels."),
         0.0,
     ),
-    "fps": (
-        _video_option(
-            float | None,
-            "--fps",
-            metavar="RATE",
-            parser=_frames_per_second,
-            help="Frames per second of a folder of images, such as 24, 23.976 or 24000/1001. "
-            "[default: that of the run, or 25]",
-        ),
-        None,
-    ),
+    "fps": (in_panel(FpsOption, _PANEL), None),
 }
 
 

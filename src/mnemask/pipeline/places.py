@@ -164,12 +164,17 @@ class VideoOutputs:
             )
         if self.cutout.background != Cutout().background and "green" not in self.kinds:
             raise InputError("--background applies only to a green screen", "request one (--as green), or leave it out")
-        if timed and self.frames_per_second is not None:
-            raise InputError("a video has its own frame times", "leave out --fps, which is for folders of images")
+        refuse_own_rate(self.frames_per_second, timed)
 
     def places(self, out: Path) -> dict[str, Path]:
         """Returns the path of each kind."""
         return {kind: out / str(MASK_FORMATS[kind].single_file) for kind in self.kinds}
+
+
+def refuse_own_rate(frames_per_second: float | None, timed: bool) -> None:
+    """Raises InputError if a frame rate is given for frames that have times."""
+    if timed and frames_per_second is not None:
+        raise InputError("a video has its own frame times", "leave out --fps, which is for folders of images")
 
 
 @dataclass(frozen=True, slots=True)

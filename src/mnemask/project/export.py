@@ -15,7 +15,7 @@ from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written, first_same
-from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_run
+from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_own_rate, refuse_run
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.types import Masks
@@ -29,6 +29,7 @@ def export_project(
     overlay: bool = False,
     overwrite: bool = False,
     cutout: Cutout | None = None,
+    frames_per_second: float | None = None,
     on_frame: Callable[[int], None] = lambda frame: None,
 ) -> list[Path]:
     """Writes the masks of every frame to `OUT/masks/`, with `overlay` also `OUT/overlay.mp4`, and returns these paths.
@@ -43,10 +44,12 @@ def export_project(
         overlay: whether to draw the masks into a video.
         overwrite: whether files of an earlier export may be replaced.
         cutout: the objects, background colour and edges of videos for editors.
+        frames_per_second: frame rate of videos of frames without times, as in a folder of images; None for 25.
         on_frame: called after each frame.
 
     Raises:
         InputError: another video has taken the place of the project's, or there is none any more.
+        InputError: a frame rate is given, but frames have times; or another video has taken the project's place.
         ObjectIdError: the cut-out names an object that does not exist.
         OutputError: `out` is in use, `check_export` raises it, or the project's folder is gone.
         MissingExtraError: the format needs a package that is not installed.
@@ -57,7 +60,9 @@ def export_project(
     ids = tuple(sorted(project.state.objects))
     cutout = cutout or Cutout()
     cutout.refuse_unknown(ids)
-    rate = project.frames.frames_per_second or 25.0
+    rate = project.frames.frames_per_second
+    refuse_own_rate(frames_per_second, timed=rate is not None)
+    rate = rate or frames_per_second or 25.0
     with ExitStack() as stack:
         stack.enter_context(OutputLock(out))
         places = check_export(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mnemask as mm
+from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.export import EXPORT_FORMATS, export_masks
 from mnemask.io import MASK_FORMATS
 from mnemask.io.edges import Cutout, Edges
@@ -73,6 +74,8 @@ def offered() -> list[dict[str, Any]]:
         options = {_VIDEO: ["edges"], _LABELS: ["pictures"], _DATA: []}[group]
         if name in ("prores", "webm", "green", "matte"):
             options = ["edges", "only", *(["background"] if name == "green" else [])]
+        if name in VIDEO_FORMAT_NAMES:
+            options = [*options, "fps"]
         if name in _OUTLINES:
             options = [*options, "tolerance"]
         shown.append({"name": name, "group": group, "title": title, "about": about, "options": options})
@@ -85,7 +88,8 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
     Args:
         name: the name of an offered format.
         options: `pictures` (whether to add the frames to labels), `tolerance` of outlines in pixels; for videos the
-            fields of `Edges`, `background` as "#rrggbb", and `only`, the id of the one object to show.
+            fields of `Edges`, `background` as "#rrggbb", `only`, the id of the one object to show, and `fps`, the frame
+            rate of frames without times.
 
     Raises:
         InputError: there is no such format, or an option is invalid.
@@ -94,7 +98,7 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
         known = ", ".join(each["name"] for each in offered())
         raise mm.InputError(f"there is no format {name[:20]!r}", f"choose one of {known}")
     try:
-        tolerance = float(options.get("tolerance", 0))
+        tolerance, rate = float(options.get("tolerance", 0)), float(options["fps"]) if options.get("fps") else None
         red, green, blue = bytes.fromhex(str(options.get("background", "#00ff00")).removeprefix("#"))
         only = (int(options["only"]),) if options.get("only") else ()
         edges = Edges(**{key: read(options[key]) for key, read in _EDGES.items() if key in options})
@@ -105,6 +109,8 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
         raise mm.InputError(f"an option of the export is invalid ({error})", "reload the page") from error
     if not 0 <= tolerance <= _MOST_OFF:
         raise mm.InputError(f"the tolerance of outlines is {tolerance:g} pixels", f"give 0 to {_MOST_OFF}")
+    if rate is not None and not 0.01 <= rate <= 1000:
+        raise mm.InputError(f"the frame rate is {rate:g}", "give 0.01 to 1000 frames per second")
     if name in EXPORT_FORMATS:
 
         def export(project: mm.Project, out: Path, on_frame: Callable[[int], None]) -> object:
@@ -115,7 +121,7 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
 
         return export
     return lambda project, out, on_frame: export_project(
-        project, out, mask_format=name, cutout=cutout, on_frame=on_frame
+        project, out, mask_format=name, cutout=cutout, frames_per_second=rate, on_frame=on_frame
     )
 
 

@@ -855,7 +855,8 @@ class Studio {
   }
 
   showOptions() {
-    for (const label of /** @type {HTMLElement[]} */ ([...$("options").children])) label.hidden = !this.format?.options.includes(label.dataset.option ?? "");
+    const offered = this.format?.options.filter((option) => option !== "fps" || !this.state?.fps) ?? [];
+    for (const label of /** @type {HTMLElement[]} */ ([...$("options").children])) label.hidden = !offered.includes(label.dataset.option ?? "");
   }
 
   openExport() {
@@ -863,6 +864,7 @@ class Studio {
     const { objects, num_frames: all } = this.state;
     $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
     $("untracked").textContent = objects.map((object) => this.lack(object, all)).filter(Boolean).join("\n");
+    this.showOptions();
     dialog("export-dialog").showModal();
     /** @type {HTMLElement | null} */ (document.querySelector("[name=format]:checked"))?.focus();
   }
