@@ -67,7 +67,9 @@ class ObjectInfo:
 
     @classmethod
     def parse(cls, text: str) -> "ObjectInfo":
-        """Returns the class and name of "CLASS" or "CLASS:NAME"."""
+        """Returns the class and name of "CLASS" or "CLASS:NAME"; raises InputError for what is no text."""
+        if not isinstance(text, str):
+            raise InputError(f"the name of an object is a {type(text).__name__}", 'give "CLASS" or "CLASS:NAME"')
         category, _, name = (part.strip() for part in text.partition(":"))
         return cls(category, name)
 
@@ -90,8 +92,10 @@ def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, Ob
 
     Raises:
         ObjectIdError: if an id is not from 1 to 65535.
-        InputError: if a name is too long or not printable.
+        InputError: if a name is too long or not printable, or the names are not given by id.
     """
+    if not isinstance(objects, Mapping | None):
+        raise InputError(f"names of objects are a {type(objects).__name__}", 'give them by id, such as {1: "camel"}')
     found = {check_object_id(i): each if isinstance(each, ObjectInfo) else ObjectInfo.parse(each)
              for i, each in (objects or {}).items()}  # fmt: skip
     return dict(sorted(found.items()))
