@@ -60,6 +60,9 @@ def test_arrays_with_channels_last_and_tensors_with_channels_first_are_the_same_
         (lambda x: x / 255, "(255 * x).round()"),
         (lambda x: x.int(), "x as uint8"),
         (lambda x: Image.fromarray(x[0].numpy()), "np.asarray(x.convert"),
+        (lambda x: x.to(torch.uint16), "(x.int() // 257) as uint8"),
+        (lambda x: x.numpy().astype(np.uint16).transpose(1, 2, 0), "(x // 257) as uint8"),
+        (lambda x: np.ma.masked_greater(x.permute(1, 2, 0).numpy(), 99), "x.filled(0)"),
         (lambda x: x.to("meta"), "with data"),
         (lambda x: x.to_sparse(), "x.to_dense()"),
     ],
@@ -83,6 +86,25 @@ def test_masks_without_numbers_of_their_own_are_refused(tiny_model, clip, kind, 
     for prompt in ({1: mask}, mask.to(torch.uint8)):
         with refusal(MaskError, kind):
             mm.Tracker(tiny_model, short_side=None).step(frames[0], prompt)
+
+
+def test_masked_values_are_refused_and_never_read_as_marked(tiny_model, clip, as_users_call_it):
+    frames, masks = clip
+    inside = masks[0, 0].numpy()
+    all_marked, all_one = (np.ma.masked_array(np.ones(inside.shape, kind), ~inside) for kind in (bool, np.int32))
+    for prompt, filled in (({1: all_marked}, {1: all_marked.filled(0)}), (all_one, all_one.filled(0))):
+        with refusal(MaskError, r"masked values", r"x\.filled\(0\)"):
+            mm.Tracker(tiny_model, short_side=None).step(frames[0], prompt)
+        labels = mm.Tracker(tiny_model, short_side=None).step(frames[0], filled).labels
+        assert np.array_equal(labels == 1, inside)
+    nothing_masked = np.ma.masked_array(inside)
+    labels = mm.Tracker(tiny_model, short_side=None).step(frames[0], {1: nothing_masked}).labels
+    assert np.array_equal(labels == 1, inside)
+
+
+def test_the_way_out_of_a_16_bit_tensor_works():
+    wide = torch.tensor([0, 257, 65535], dtype=torch.uint16)
+    assert (wide.int() // 257).to(torch.uint8).tolist() == [0, 1, 255]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, ">u2", ">i4"])

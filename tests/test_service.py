@@ -130,6 +130,16 @@ def test_what_is_no_frame_is_refused_and_the_video_goes_on(serve):
     assert client.post(frames, content=picture(1)).headers["x-frame"] == "1"
 
 
+def test_a_mask_that_is_no_png_is_refused(serve):
+    client, file = serve(), io.BytesIO()
+    Image.fromarray(MASKS[0, 0].byte().numpy()).save(file, "JPEG")
+    session = opened(client)
+    for data in (file.getvalue(), b""):
+        refused(client.put(f"{session}/masks", content=data), 422, "no PNG")
+    assert client.post(f"{session}/frames", content=picture(0)).status_code == 200
+    assert client.get(session).json()["objects"] == []
+
+
 @pytest.mark.parametrize("mask", [png, indexed])
 def test_a_mask_that_is_cut_off_anywhere_is_refused(serve, mask):
     client = serve()
@@ -181,6 +191,28 @@ def test_a_second_frame_of_a_session_that_is_busy_is_refused(serve, tiny_model, 
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     refused(next(answer for answer in answers if answer.status_code == 409), 409, "another frame")
     assert client.get(session).json()["frames"] == 2
+
+
+def test_an_object_is_not_removed_while_a_frame_is_computed(serve, tiny_model, monkeypatch):
+    client = serve()
+    session, encode = opened(client), tiny_model.encode_key
+    first(client, session)
+    begun, removed = threading.Event(), threading.Event()
+
+    def slowly(image):
+        begun.set()
+        assert removed.wait(20)
+        return encode(image)
+
+    monkeypatch.setattr(tiny_model, "encode_key", slowly)
+    with ThreadPoolExecutor(1) as threads:
+        frame = threads.submit(client.post, f"{session}/frames", content=picture(1))
+        assert begun.wait(20)
+        answer = client.delete(f"{session}/objects/1")
+        removed.set()
+    refused(answer, 409, "frame of this session")
+    assert frame.result().status_code == 200
+    assert client.delete(f"{session}/objects/1").status_code == 204
 
 
 def test_a_fault_of_the_service_is_told_without_a_detail_and_the_video_goes_on(serve, tiny_model, monkeypatch):

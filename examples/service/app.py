@@ -151,8 +151,10 @@ class Service:
         """Takes the masks of the next frame: an indexed PNG, or one of 8 or 16 bits whose grey levels are ids."""
         session = self.session(request)
         data = await self.upload(request)
+        if data[:8] != PNG:  # a JPEG's noise would be ids
+            raise RefusedError(422, "the mask is no PNG", "send a PNG whose grey levels are ids")
         given = self.decoded(data, cv2.IMREAD_UNCHANGED)
-        bits, kind = data[24:26] if data[:8] == PNG else (8, 0)
+        bits, kind = data[24:26]
         if kind == 3:  # a palette
             try:
                 given = np.asarray(Image.open(io.BytesIO(data)))
@@ -216,7 +218,13 @@ class Service:
 
     async def remove(self, request: Request) -> Response:
         """Forgets an object."""
-        self.session(request).tracker.remove(request.path_params["number"])
+        session = self.session(request)
+        if not session.turn.acquire(blocking=False):
+            raise RefusedError(409, "a frame of this session is being computed", "wait for its masks first")
+        try:
+            session.tracker.remove(request.path_params["number"])
+        finally:
+            session.turn.release()
         return Response(status_code=204)
 
     def session(self, request: Request) -> Session:

@@ -374,6 +374,12 @@ class Tracker:
         """
         return Tracker.from_state(self.state(), self.model)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state for pickles and deep copies, once the outputs of the last frame are checked."""
+        with self.turn:
+            self.settle()
+            return vars(self) | {"before": None}
+
     def __copy__(self) -> "Tracker":
         """Returns a fork: a copy that shared the memory would change this tracker."""
         return self.fork()

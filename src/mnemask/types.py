@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, Integer, UInt8, UInt16
 from torch import Tensor
 
-from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, missing_extra
+from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, counted, missing_extra
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
@@ -67,7 +67,9 @@ class ObjectInfo:
 
     @classmethod
     def parse(cls, text: str) -> "ObjectInfo":
-        """Returns the class and name of "CLASS" or "CLASS:NAME"."""
+        """Returns the class and name of "CLASS" or "CLASS:NAME"; raises InputError for what is no text."""
+        if not isinstance(text, str):
+            raise InputError(f"the name of an object is a {type(text).__name__}", 'give "CLASS" or "CLASS:NAME"')
         category, _, name = (part.strip() for part in text.partition(":"))
         return cls(category, name)
 
@@ -90,8 +92,10 @@ def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, Ob
 
     Raises:
         ObjectIdError: if an id is not from 1 to 65535.
-        InputError: if a name is too long or not printable.
+        InputError: if a name is too long or not printable, or the names are not given by id.
     """
+    if not isinstance(objects, Mapping | None):
+        raise InputError(f"names of objects are a {type(objects).__name__}", 'give them by id, such as {1: "camel"}')
     found = {check_object_id(i): each if isinstance(each, ObjectInfo) else ObjectInfo.parse(each)
              for i, each in (objects or {}).items()}  # fmt: skip
     return dict(sorted(found.items()))
@@ -204,7 +208,8 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
             else:
                 remedy = "convert values from 0 to 1 with (255 * x).round() as uint8"
         elif not remedy and "int" in str(picture.dtype):
-            remedy = "convert values from 0 to 255 with x as uint8, those from 0 to 65535 with (x // 257) as uint8"
+            wide = "x" if is_array else "x.int()"  # torch cannot divide its uint16
+            remedy = f"convert values up to 255 with x as uint8, those up to 65535 with ({wide} // 257) as uint8"
         raise FrameError(
             f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}",
             f"expected uint8 RGB of shape {layout}" + (remedy and f": {remedy}"),
@@ -216,7 +221,9 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
 
 
 def _refuse_without_numbers(tensor: object, what: str, error: type[InputError]) -> None:
-    """Raises the error for a tensor on the meta device, which holds no data, and for a sparse one."""
+    """Raises the error for a tensor on the meta device, which holds no data, a sparse one, and a masked array."""
+    if isinstance(tensor, np.ma.MaskedArray) and (num_masked := int(np.count_nonzero(tensor.mask))):
+        raise error(f"{what} is an array with {counted(num_masked, 'masked value')}", "fill it, as in x.filled(0)")
     if isinstance(tensor, Tensor) and (tensor.is_meta or tensor.layout != torch.strided):
         kind = "on the meta device, without data" if tensor.is_meta else f"of layout {tensor.layout}"
         raise error(

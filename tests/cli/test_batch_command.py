@@ -109,6 +109,18 @@ def test_a_worker_resumes_a_clip_refuses_other_settings_and_redoes_it_if_asked(f
     assert len(list((tmp_path / "one/masks").iterdir())) == 6
 
 
+def test_masks_without_a_checkpoint_or_report_are_replaced_only_if_asked(files, tmp_path):
+    where = {"out": str(tmp_path), "threads": torch.get_num_threads()}
+    clip = Clip("one", 1, options(files, "one"))
+    assert batch_worker.open_worker({**where, "redo": False})(clip, Quiet()).state == "done"
+    (tmp_path / "one/report.json").unlink()
+    with pytest.raises(mm.MnemaskError) as caught:
+        batch_worker.open_worker({**where, "redo": False})(clip, Quiet())
+    assert "--redo" in caught.value.remedy
+    assert len(list((tmp_path / "one/masks").iterdir())) == 6
+    assert batch_worker.open_worker({**where, "redo": True})(clip, Quiet()).state == "done"
+
+
 def test_weights_are_loaded_once_for_all_clips(files, tmp_path, monkeypatch):
     loads = []
     load = mm.load_model

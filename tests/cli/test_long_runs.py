@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,41 @@ def test_a_run_that_was_signalled_resumes_to_the_same_bytes(files, tmp_path, num
 def test_resume_where_there_is_no_run_begins_one(files, tmp_path):
     assert mnemask(*arguments(files, tmp_path / "out", "--resume"))[0] == 0
     assert len(list((tmp_path / "out/masks").iterdir())) == NUM_FRAMES
+
+
+@pytest.fixture(params=["png", "ffv1"])
+def killed(files, tmp_path, tiny_model, request):
+    """The folder of a run without checkpoints, as of a pipe, at the moment when it is killed."""
+    out, cut = tmp_path / "pipe", tmp_path / "out"
+    first = np.asarray(Image.open(files / "first.png"))
+
+    def copy(progress, masks):
+        if masks.index == 68:
+            shutil.copytree(out, cut, ignore=shutil.ignore_patterns(".mnemask-lock", ".mnemask-*.partial.*"))
+
+    with mm.VideoReader(files / "frames") as video:
+        mm.segment(
+            video, mm.Tracker(tiny_model, short_side=32), out, lambda frame: {0: {1: first == 1}}.get(frame.index),
+            mask_format=request.param, checkpoint_every=None, on_frame=copy, preview=lambda frame, given: b"preview",
+        )  # fmt: skip
+    return cut
+
+
+def test_masks_of_a_run_that_left_no_checkpoint_are_not_removed_by_resume(files, killed):
+    before = content(killed)
+    exit_code, output = mnemask(*arguments(files, killed, "--resume"))
+    assert (exit_code, "left no checkpoint" in output) == (2, True), output
+    assert content(killed) == before
+    assert mnemask(*arguments(files, killed, "--overwrite"))[0] == 0
+    assert len(list((killed / "masks").iterdir())) == NUM_FRAMES
+
+
+def test_a_run_that_left_no_checkpoint_and_no_mask_is_begun_again_by_resume(files, killed):
+    shutil.rmtree(killed / "masks")
+    assert (killed / "preview.png").exists()
+    exit_code, output = mnemask(*arguments(files, killed, "--resume"))
+    assert exit_code == 0, output
+    assert len(list((killed / "masks").iterdir())) == NUM_FRAMES
 
 
 @pytest.fixture

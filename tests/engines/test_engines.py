@@ -1,6 +1,8 @@
 """Every engine says what the network says, as exactly as is stated, and keeps what it has built."""
 
+import copy
 import logging
+import pickle
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +110,15 @@ def test_threads_take_turns_and_nothing_is_built_twice(tiny_model, tmp_path):
         assert all(torch.equal(a.labels, b.labels) for a, b in zip(masks, together[0], strict=True))
 
 
+def test_a_tracker_with_an_engine_can_be_pickled_and_goes_on_with_what_is_built(tiny_model, tmp_path):
+    tracker, (frames, masks) = mm.Tracker(Plain(tiny_model, tmp_path / "built"), short_side=None), drawn_clip(3)
+    tracker.step(frames[0], {1: masks[0, 0]})
+    again = pickle.loads(pickle.dumps(tracker))
+    for frame in frames[1:]:
+        assert torch.equal(again.step(frame).probs, tracker.step(frame).probs)
+    assert again.model.built == ["key", "value", "decode"]
+
+
 def test_inputs_are_laid_out_as_they_were_built_for(tiny_model, tmp_path):
     engine = Plain(tiny_model, tmp_path / "built")
     features = engine.encode_key(torch.zeros(1, 3, 32, 48))
@@ -187,6 +198,14 @@ def test_eight_bits_leave_a_trace_but_little_more(tiny_model, cache):
     for name in ("key", "compressed", "stride16", "stride4"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert 1e-4 < float((ours - theirs).norm() / theirs.norm()) < 0.1, name
+
+
+def test_eight_bits_can_be_pickled(tiny_model, cache):
+    image = preprocess.normalize(drawn_clip(1)[0])
+    network = ENGINES["int8-all"](tiny_model)
+    found = network.encode_key(image)
+    for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        assert torch.equal(again.encode_key(image).key, found.key)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import cv2
@@ -18,7 +18,7 @@ from PIL import Image
 from refusals import refusal
 
 from mnemask.errors import FrameError
-from mnemask.io import VideoReader, prefetch
+from mnemask.io import VideoReader, prefetch, stream
 from mnemask.io.images import read_picture
 from mnemask.io.live import Backoff, Camera, latest_frame
 from mnemask.io.pictures import EventLog, Picture
@@ -254,7 +254,10 @@ def test_a_folder_that_is_followed_from_a_later_image_does_not_decode_those_befo
 
 
 class Broken(BaseHTTPRequestHandler):
-    """Sends so many bytes of the server's data to each connection in turn, the last of `parts` to all further ones."""
+    """Sends so many bytes of the server's data to each connection in turn, the last of `parts` to all further ones.
+
+    A server that falls silent then keeps the connection open until the test ends.
+    """
 
     def do_GET(self):
         data = self.server.data
@@ -267,6 +270,8 @@ class Broken(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[: int(share * len(data))])
+        if self.server.silent:
+            self.server.over.wait(20)
 
     def log_message(self, *_):
         pass
@@ -277,9 +282,10 @@ def serve():
     """Returns a function that serves data as Broken does, and gives the address."""
     servers = []
 
-    def start(data, parts, tells_length=True):
-        httpd = HTTPServer(("127.0.0.1", 0), Broken)
+    def start(data, parts, tells_length=True, silent=False):
+        httpd = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
         httpd.data, httpd.parts, httpd.tells_length = data, parts, tells_length
+        httpd.silent, httpd.over = silent, threading.Event()
         thread = threading.Thread(target=partial(httpd.serve_forever, poll_interval=0.02))
         thread.start()
         servers.append((httpd, thread))
@@ -287,6 +293,7 @@ def serve():
 
     yield start
     for httpd, thread in servers:
+        httpd.over.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()
@@ -324,6 +331,24 @@ def test_without_reconnect_a_broken_connection_is_an_error_after_the_good_frames
     address = serve(video_file("clip.mkv", noise).read_bytes(), [0.5, 1.0])
     with refusal(FrameError, r"30"):
         list(VideoReader(address))
+
+
+@pytest.mark.parametrize(("part", "tells_length"), [(0.5, True), (1.0, False)])
+def test_a_server_that_falls_silent_is_named_as_that_after_the_good_frames(
+    video_file, noise, serve, monkeypatch, part, tells_length
+):
+    monkeypatch.setattr(stream, "_READ_SECONDS", 0.5)
+    data, frames = video_file("clip.mkv", noise).read_bytes(), []
+    with refusal(FrameError, r"nothing for 0\.5 s", "of 30 frames", "--reconnect") as caught:
+        frames.extend(VideoReader(serve(data, [part], tells_length, silent=True)))
+    assert 5 < len(frames) <= 30
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_server_that_sends_nothing_at_all_is_named_as_that(serve, monkeypatch):
+    monkeypatch.setattr(stream, "_OPEN_SECONDS", 0.5)
+    with refusal(FrameError, r"nothing for 0\.5 s", "address"):
+        VideoReader(serve(b"", [1.0], tells_length=False, silent=True))
 
 
 @pytest.mark.parametrize(("name", "how"), [("clip.mkv", {}), ("clip.ts", {"format": "mpegts"})])

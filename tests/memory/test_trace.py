@@ -1,3 +1,5 @@
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from mnemask.memory.bank import MemoryBank
 from mnemask.memory.policies import POLICIES
 from mnemask.memory.tokens import CellGrid
 from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
+from mnemask.model import devices
 
 
 def run(model, policy="lfu-pinned", trace=None):
@@ -116,6 +119,21 @@ def test_a_file_gives_the_records_back(tiny_model, tmp_path):
             assert np.array_equal(mine.box, theirs.box)
             assert np.array_equal(mine.topk_count, theirs.topk_count)
             assert mine.mask_fraction == pytest.approx(theirs.mask_fraction, abs=6e-4)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda tracker: pickle.loads(pickle.dumps(tracker))])
+@pytest.mark.parametrize("deferred", [(), ("cpu",)])
+def test_a_copy_of_a_tracker_goes_on_without_its_trace(tiny_model, tmp_path, monkeypatch, copied, deferred):
+    monkeypatch.setattr(devices, "DEFERRED", deferred)
+    frame = drawn_clip(1)[0][0]
+    with TraceFile(tmp_path / "trace.jsonl") as trace:
+        _, tracker = run(tiny_model, trace=trace)
+        before = len(list(read_trace(trace.path)))
+        again = copied(tracker)
+        assert torch.equal(again.step(frame).labels, tracker.step(frame).labels)
+        assert again.memory.trace is None
+        assert tracker.memory.trace is trace
+    assert len(list(read_trace(trace.path))) == before + 1
 
 
 def test_a_trace_is_not_written_over_another_unless_asked(tiny_model, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import FrameError, InputError, OutputError
+from mnemask.errors import BudgetError, FrameError, InputError, OutputError
 from mnemask.io import ReaderEvents
 from mnemask.io.pictures import Noted
 from mnemask.pipeline import VideoOutputs
@@ -154,3 +154,43 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tiny_model, tm
         with refusal(InputError, said):
             mm.segment(tracker=mm.Tracker(tiny_model, short_side=None), out=tmp_path / "out", **settings)
         assert not [*tmp_path.glob("out/masks/*"), *tmp_path.glob("out/report.json")]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"settings": {"classes": {1, 2}}}, "JSON .*set"),
+        ({"settings": [1]}, "list"),
+        ({"checkpoint_every": "3"}, "checkpoint_every is '3'"),
+        ({"checkpoint_every": -1.0}, "-1"),
+        ({"max_memory": "much"}, "'much'"),
+        ({"videos": ("overlay",)}, "tuple"),
+        ({"objects": {1: 5}}, "int"),
+        ({"objects": ["camel"]}, "list"),
+        ({"on_frame": "print"}, "str"),
+        ({"preview": b"png"}, "bytes"),
+        ({"frames": 3}, "int"),
+        ({"frames": ["0.png", "1.png"]}, "frame 0 is a str"),
+        ({"frames": [np.zeros((64, 96), np.uint8)]}, "grey"),
+    ],
+)
+def test_what_cannot_be_run_leaves_the_earlier_run_that_it_may_replace(
+    tiny_model, tmp_path, as_users_call_it, how, said
+):
+    frames, first = clip(3)
+    run(tiny_model, tmp_path, frames, first)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with refusal((InputError, BudgetError), said):
+        run(tiny_model, tmp_path, **{"frames": frames, "first": first, "overwrite": True, **how})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", ["tensors", "arrays"])
+def test_plain_pictures_are_tracked_as_the_frames_that_they_are(tiny_model, tmp_path, kind):
+    frames, first = clip(5)
+    run(tiny_model, tmp_path / "frames", frames, first)
+    tensors = [frame.image for frame in frames]
+    pictures = tensors if kind == "tensors" else [tensor.permute(1, 2, 0).numpy() for tensor in tensors]
+    run(tiny_model, tmp_path / kind, iter(pictures), first, max_memory="20GiB")
+    for path in (tmp_path / "frames/masks").iterdir():
+        assert path.read_bytes() == (tmp_path / kind / "masks" / path.name).read_bytes()

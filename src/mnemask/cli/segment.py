@@ -32,6 +32,7 @@ from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames, show_result
 from mnemask.cli.reading import READING, VideoReading, with_reading
 from mnemask.cli.video_options import VIDEOS, with_videos
+from mnemask.errors import CheckpointError, counted
 
 if TYPE_CHECKING:
     from mnemask.cli.progress import Show
@@ -269,7 +270,12 @@ class _Run:
         }
 
     def take_up(self) -> bool:
-        """Restores the state of an interrupted run, if there is one; returns whether anything is left to do."""
+        """Restores the state of an interrupted run, if there is one; returns whether anything is left to do.
+
+        Raises:
+            CheckpointError: if the run there has other settings, or masks but no checkpoint: a new run, which starts
+                where there is none, would remove them.
+        """
         from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
 
@@ -277,7 +283,9 @@ class _Run:
             return False
         policy, network = self.tracker.policy, self.tracker.model
         found = find_checkpoint(self.out, network.device, self.settings, policy if is_custom(policy) else None)
-        if found is not None:
+        if found is None:
+            _refuse_masks_without_checkpoint(self.out)
+        else:
             self.checkpoint = found
             self.tracker = mm.Tracker.from_state(found.state, network)
             console.print(f"resuming at frame {found.position}")
@@ -357,3 +365,15 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("a trace cannot be resumed", "leave out --trace, or start again without --resume")
     if overwrite:
         raise mm.InputError("--resume continues a run and --overwrite starts a new one", "give only one of them")
+
+
+def _refuse_masks_without_checkpoint(out: Path) -> None:
+    from mnemask.io.written import Written
+
+    masks = [path for path in Written(out).files() if out / "masks" in path.parents and path.stat().st_size]
+    if masks:
+        raise CheckpointError(
+            f"{str(out)!r} holds {counted(len(masks), 'file')} of masks from a run that left no checkpoint, and so "
+            "cannot be resumed",
+            "give another folder, or start over (--overwrite, or --redo for a batch)",
+        )

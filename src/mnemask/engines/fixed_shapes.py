@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -147,6 +148,10 @@ class FixedShapes(SharedWeights):
             "decode": DecodePart(model).eval(),
         }
         self._built: OrderedDict[str, Runner] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state without the built parts: no compiler's can be pickled, and a copy loads them again."""
+        return vars(self) | {"_built": OrderedDict()}
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         """Returns keys and features of images, see STCN."""

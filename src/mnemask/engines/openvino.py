@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,14 @@ def read_ranges(path: Path) -> Ranges:
     }
 
 
+@cache
+def _core() -> Any:
+    """Returns OpenVINO's runtime; no engine holds it, since it cannot be pickled."""
+    import openvino
+
+    return openvino.Core()
+
+
 class Int8All(FixedShapes):
     """An STCN whose convolutions are all in 8-bit integers, except those of `precise_convolutions`.
 
@@ -207,13 +215,12 @@ class Int8All(FixedShapes):
                 f"8-bit engines need a float32 network on the cpu, but this one is {model.dtype} on {model.device}",
                 "give dtype float32 and device cpu, or use the engine 'eager'",
             )
-        self._openvino = openvino
         self._precise = precise_convolutions(model)
-        self._core = openvino.Core()
         super().__init__(model, cache_folder() / "int8" / digest(model, openvino.__version__))
 
     def build(self, part: str, module: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
         """Writes OpenVINO's graph of a part, including the rounding."""
+        import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
@@ -224,7 +231,7 @@ class Int8All(FixedShapes):
         decoder = TorchFXPythonDecoder.from_exported_program(exported)  # must live until the conversion is done
         graph = frontend.convert(frontend.load(decoder))
         graph.reshape({port: list(tensor.shape) for port, tensor in zip(graph.inputs, inputs, strict=True)})
-        self._openvino.save_model(self._channels_last(part, graph), folder / GRAPH, compress_to_fp16=False)
+        openvino.save_model(self._channels_last(part, graph), folder / GRAPH, compress_to_fp16=False)
 
     def load(self, part: str, folder: Path) -> Runner:
         """Returns a function that runs a graph, with as many threads as torch uses."""
@@ -233,7 +240,7 @@ class Int8All(FixedShapes):
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        request = self._core.compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
+        request = _core().compile_model(folder / GRAPH, "CPU", settings).create_infer_request()
 
         def run(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
             arrays = [(tensor.movedim(1, -1) if tensor.ndim == 4 else tensor).numpy() for tensor in inputs]
@@ -244,9 +251,10 @@ class Int8All(FixedShapes):
 
     def _channels_last(self, part: str, graph: Any) -> Any:
         """Returns a graph whose planes are channels-last, as inside torch and OpenVINO, so that none is transposed."""
+        from openvino import Layout
         from openvino.preprocess import PrePostProcessor
 
-        outside, inside = self._openvino.Layout("NHWC"), self._openvino.Layout("NCHW")
+        outside, inside = Layout("NHWC"), Layout("NCHW")
         steps = PrePostProcessor(graph)
         planes = [steps.input(number) for number, port in enumerate(graph.inputs) if len(port.shape) == 4]
         if part == "key":

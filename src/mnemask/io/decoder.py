@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import ExitError, FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -44,7 +44,7 @@ def open_container(
     Args:
         source: `file:PATH`, an address, or a binary file object.
         options: options of FFmpeg.
-        timeout: seconds to wait for opening and for each read; None for no limit.
+        timeout: seconds to wait for opening and for each read, after which FFmpeg raises ExitError; None for no limit.
     """
     container: InputContainer = av.open(source, "r", options=options, timeout=timeout, **_LENIENT)
     return container
@@ -398,7 +398,12 @@ class Decoding:
     def _broken(self, error: FFmpegError) -> FrameError:
         container, progress = self._container, self._progress
         seekable = _size(container) > 0 and not _is_http(container)
-        if "mov" in container.format.name and not progress.num_frames and not seekable:
+        if isinstance(error, ExitError):
+            why = FrameError(
+                f"{self._shown!r} sent nothing for {container.read_timeout:g} s; {progress} could be read",
+                "check the connection, or let it be tried again (--reconnect SECONDS)",
+            )
+        elif "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
                 f"no frame of {self._shown!r} could be read ({error.strerror})",
                 "an mp4 with its index at the end cannot be read from a pipe, a file still being written or a "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -266,6 +266,11 @@ class EncodedVideo:
         timeout = (_OPEN_SECONDS, _READ_SECONDS) if remote else None
         try:
             return open_container(source, options, timeout)
+        except ExitError as error:
+            raise FrameError(
+                f"{self._shown!r} sent nothing for {_OPEN_SECONDS:g} s and could not be opened",
+                "check the address and the connection",
+            ) from error
         except (FFmpegError, OSError) as error:
             if (file := _file_of(source)) is not None and file.is_file() and _lacks_index(file):
                 raise FrameError(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,8 @@ class MemoryBank:
     Attributes:
         tokens: the tokens in memory, None before the first write or without objects.
         grid: the grid of a frame's cells, set by the tracker; needed by `provenance`, `trace` and the KMN kernel.
-        trace: called with a record of each write, such as a TraceFile; None, the default, makes no records.
+        trace: called with a record of each write, such as a TraceFile; None, the default, makes no records. A copy has
+            none: two banks would write to one file.
         last_read: the choices of the last read, until the tracker's next step.
         frozen: True makes the memory read-only: nothing is written, evicted or counted any more, and what would change
             it (given masks, removal) is rejected. Only tokens of another tracker that exceed the budget are evicted at
@@ -142,6 +144,10 @@ class MemoryBank:
         self._energy = torch.empty(0)
         self._grouped: tuple[Tensor, list[tuple[Readers, slice | Tensor]]] | None = None
         self._counted: tuple[Tensor, int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state for copies and pickles, without the trace."""
+        return vars(self) | {"trace": None}
 
     def write(
         self,

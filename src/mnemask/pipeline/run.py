@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from mnemask.io import MASK_FORMATS, ReaderEvents, VideoReader, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
+from mnemask.memory.budget import Budget
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint, warn_of_gone
 from mnemask.pipeline.estimates import estimate_memory, refuse_small_budget, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
@@ -23,7 +25,7 @@ from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoO
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
+from mnemask.types import Frame, Masks, ObjectInfo, Picture, Prompt, object_infos
 
 PromptFunction = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
@@ -39,7 +41,7 @@ class StopError(Exception):
 
 
 def segment(
-    frames: Iterable[Frame],
+    frames: Iterable[Picture],
     tracker: Tracker,
     out: str | Path,
     prompts: PromptFunction,
@@ -50,7 +52,7 @@ def segment(
     settings: Mapping[str, Any] | None = None,
     checkpoint_every: float | None = 30.0,
     resume: Checkpoint | None = None,
-    max_memory: int | None = None,
+    max_memory: int | str | None = None,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
@@ -70,9 +72,11 @@ def segment(
 
     Before the first frame, the run checks that it replaces no files but those of an earlier run, which `overwrite` or
     `resume` must allow: `OUT/.mnemask-written` lists what runs wrote. No other run may write to `out` meanwhile.
+    `max_memory` may also be a size such as "2GiB".
 
     Args:
-        frames: the frames; for a VideoReader, the report describes the video and what happened to it.
+        frames: the frames: `Frame`s, uint8 RGB tensors [3 H W] or arrays [H W 3], which are counted from 0; for a
+            VideoReader, the report describes the video and what happened to it.
         tracker: a new tracker, or one restored from the state of `resume`.
         out: the output folder, created if missing.
         prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
@@ -80,7 +84,8 @@ def segment(
         videos: further videos to write, such as `VideoOutputs(("overlay",))`. For videos for editing programs, frames
             should come from a reader with `originals`, so that colours stay unchanged.
         overwrite: whether `out` may already hold a run; its files, and no others, are then removed.
-        settings: included in the report and in checkpoints; a run can only be resumed with the same settings.
+        settings: values in JSON types, included in the report and in checkpoints; a run can only be resumed with the
+            same settings.
         checkpoint_every: seconds between checkpoints (with video formats, rounded up to the end of the current stretch
             of 48 frames); None for no checkpoints.
         resume: the checkpoint to resume from. Frames before its position are skipped.
@@ -94,21 +99,23 @@ def segment(
             formats that have classes.
 
     Raises:
+        InputError: if an argument cannot be used; an earlier run in `out` is then kept.
         OutputError: if `out` already holds a run, is in use by another one, has foreign files where this one will
             write, cannot be written to, or clearly has too little space.
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: for any other error that ends the run early. Files written so far are kept, and the report gives
             the error.
     """
-    if isinstance(frames, str | Path):
-        raise InputError(f"frames are a {type(frames).__name__}", f"read them with VideoReader({str(frames)!r:.60})")
-    if mask_format not in MASK_FORMATS:
-        raise InputError(f"there is no mask format {mask_format!r:.40}", f"choose one of {', '.join(MASK_FORMATS)}")
+    _refuse_unusable(frames, mask_format, videos, settings, checkpoint_every)
     if not callable(prompts):
         raise InputError(
             f"prompts are a {type(prompts).__name__}",
             "give a function from a Frame to its masks, such as lambda frame: masks.get(frame.index)",
         )
+    for name, function in {"stop": stop, "on_frame": on_frame, "preview": preview or repr}.items():
+        if not callable(function):
+            raise InputError(f"{name} is a {type(function).__name__}", "give a function")
+    max_bytes, infos = Budget(bytes=max_memory).max_bytes, object_infos(objects)
     trace = getattr(tracker.memory.trace, "path", None)
     reader = frames if isinstance(frames, VideoReader) else None
     paths, expected = [Path(path) for path in inputs], Expected.of(reader)
@@ -131,19 +138,19 @@ def segment(
             progress=RunProgress(
                 settings=settings or {},
                 source=reader.facts.to_dict() if reader else {},
-                objects=object_infos(objects),
+                objects=infos,
             ),
             prompts=prompts,
             preview=preview,
             every=checkpoint_every,
             resume=resume,
-            max_memory=max_memory,
+            max_memory=max_bytes,
             reader=reader,
             stop=stop,
             on_frame=on_frame,
         )
         # The reader is closed last: it may be waiting for a camera, and everything else must be saved by then.
-        with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
+        with closing(cast(Generator[Picture, None, None], prefetch(frames))) as ahead:
             try:
                 run.follow(ahead)
             except BaseException as error:
@@ -152,6 +159,32 @@ def segment(
                 raise
             run.report()
     return run.progress
+
+
+def _refuse_unusable(
+    frames: object, mask_format: object, videos: object, settings: object, checkpoint_every: object
+) -> None:
+    """Raises InputError for arguments that would make the run fail, possibly after it removed an earlier one."""
+    if isinstance(frames, str | Path):
+        raise InputError(f"frames are a {type(frames).__name__}", f"read them with VideoReader({str(frames)!r:.60})")
+    if not hasattr(frames, "__iter__") and not hasattr(frames, "__getitem__"):
+        raise InputError(f"frames are a {type(frames).__name__}", "give a VideoReader or an iterable of frames")
+    if mask_format not in tuple(MASK_FORMATS):
+        raise InputError(f"there is no mask format {mask_format!r:.40}", f"choose one of {', '.join(MASK_FORMATS)}")
+    if not isinstance(videos, VideoOutputs):
+        raise InputError(f"videos are a {type(videos).__name__}", 'give VideoOutputs(("overlay",)) or with other kinds')
+    if not isinstance(settings, Mapping | None):
+        raise InputError(f"settings are a {type(settings).__name__}", "give a dict")
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"settings cannot be written as JSON ({error})", "give a dict of texts, numbers, lists and further dicts"
+        ) from error
+    if checkpoint_every is not None and not (isinstance(checkpoint_every, Real) and float(checkpoint_every) >= 0):
+        raise InputError(
+            f"checkpoint_every is {checkpoint_every!r:.40}", "give seconds, 0 or more, or None for no checkpoints"
+        )
 
 
 @contextmanager
@@ -213,7 +246,7 @@ class _Run:
             self.progress.take_up(before, position)
             self.begin -= self.progress.seconds
 
-    def follow(self, frames: Iterable[Frame]) -> None:
+    def follow(self, frames: Iterable[Picture]) -> None:
         """Tracks the objects to the end of the frames, or until the run ends early."""
         progress = self.progress
         try:
@@ -261,9 +294,10 @@ class _Run:
             hold = ", or replace this frame with the one before (--on-corrupt hold)" if self.progress.frames else ""
         return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{hold}")
 
-    def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def _due(self, frames: Iterable[Picture]) -> Iterator[Frame]:
         """Yields the frames that are not done; raises StopError when `stop` returns a reason."""
-        for frame in frames:
+        for number, picture in enumerate(frames):
+            frame = Frame.from_picture(picture, number)
             self.gap = frame.index > self.num_seen
             self.num_seen = frame.index + 1
             self._end_if_asked()
