@@ -1,0 +1,61 @@
+"""Folders with names that are not UTF-8, as Linux allows."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mnemask
+
+SOURCES = Path(mnemask.__file__).parent
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with such a name."""
+    made = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        made.mkdir()
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    return made
+
+
+# OpenCV ends the whole process on such a path, so each runs in one of its own.
+COMPARED = """
+from mnemask import Frame
+from mnemask.comparison.frames import FrameStore
+frames = [Frame(torch.full((3, 32, 48), 60 * index, dtype=torch.uint8), index) for index in range(3)]
+with FrameStore(frames, folder / "store") as store:
+    assert abs(int(store.image(1).mean()) - 60) < 3
+"""
+PROJECT = """
+from mnemask.project.results import KeyMasks
+mask = torch.eye(48, dtype=torch.bool)
+name = KeyMasks(folder, (48, 48)).add(0, 1, mask)
+assert torch.equal(KeyMasks(folder, (48, 48)).read(name), mask)
+"""
+SIXTEEN_BITS = """
+from mnemask.io.images import read_image
+deep = np.random.default_rng(0).integers(0, 65536, (16, 24, 3), np.uint16)
+for name in ("deep.tif", "deep.png"):
+    (folder / name).write_bytes(cv2.imencode(Path(name).suffix, deep)[1].tobytes())
+    expected = np.round(deep[..., ::-1] / 257).astype(int)
+    assert abs(read_image(folder / name).permute(1, 2, 0).numpy() - expected).max() <= 1, name
+"""
+
+
+@pytest.mark.parametrize("code", [COMPARED, PROJECT, SIXTEEN_BITS], ids=["comparison", "project", "16 bits"])
+def test_images_are_read_there(folder, code):
+    start = "import sys, cv2, torch, numpy as np\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n"
+    done = subprocess.run([sys.executable, "-c", start + code, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_opencv_is_given_paths_in_one_place_only():
+    opened = re.compile(r"cv2\.(?:imread\w*|imwrite\w*|imcount|VideoCapture|VideoWriter)\([^)]")
+    found = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if opened.search(path.read_text("utf-8"))}
+    assert found == {"io/images.py", "io/live.py"}  # where UTF-8 is checked; and a camera by its number
