@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from drawn_clip import drawn_clip
 
 import mnemask
+from mnemask.evaluation.score import score_folder
+from mnemask.export import export_masks
+from mnemask.io import MaskWriter
+from mnemask.io.label_files import label_paths, read_labels
+from mnemask.types import Frame, Masks
 
 SOURCES = Path(mnemask.__file__).parent
 
@@ -53,6 +60,23 @@ def test_images_are_read_there(folder, code):
     start = "import sys, cv2, torch, numpy as np\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n"
     done = subprocess.run([sys.executable, "-c", start + code, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_parquet_is_written_scored_and_exported_there(folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    frames, masks = drawn_clip(3)
+    with MaskWriter(folder / "masks", "parquet") as writer, MaskWriter(folder, "table") as table:
+        for index, mask in enumerate(masks[:, 0]):
+            answer = Masks(mask.int(), torch.stack([~mask, mask]).float(), (1,), index)
+            for each in (writer, table):
+                each.write(answer, Frame(frames[index], index))
+    (folder / "report.json").write_text('{"objects": [{"id": 1, "category": "", "name": ""}]}')
+    labels = [read_labels(path).tolist() for path in label_paths(folder / "masks")]
+    assert labels == masks[:, 0].int().tolist()
+    assert score_folder(folder / "masks", folder / "masks").j_and_f == 1
+    export_masks(folder, "table", folder / "exported")
+    with (folder / "exported/table.parquet").open("rb") as file:
+        assert parquet.read_table(file)["frame"].to_pylist() == [0, 1, 2]
 
 
 def test_opencv_is_given_paths_in_one_place_only():
