@@ -15,6 +15,8 @@ from mnemask.evaluation.score import score_folder
 from mnemask.export import export_masks
 from mnemask.io import MaskWriter
 from mnemask.io.label_files import label_paths, read_labels
+from mnemask.model.checkpoints import fingerprint, save_model
+from mnemask.training.checkpoint import TrainingState, load_run, save_run
 from mnemask.types import Frame, Masks
 
 SOURCES = Path(mnemask.__file__).parent
@@ -79,7 +81,38 @@ def test_parquet_is_written_scored_and_exported_there(folder):
         assert parquet.read_table(file)["frame"].to_pylist() == [0, 1, 2]
 
 
-def test_opencv_is_given_paths_in_one_place_only():
-    opened = re.compile(r"cv2\.(?:imread\w*|imwrite\w*|imcount|VideoCapture|VideoWriter)\([^)]")
-    found = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if opened.search(path.read_text("utf-8"))}
-    assert found == {"io/images.py", "io/live.py"}  # where UTF-8 is checked; and a camera by its number
+def test_a_model_is_loaded_from_there(folder, tiny_model):
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    assert fingerprint(mnemask.load_model(folder / "tiny.safetensors")) == fingerprint(tiny_model)
+
+
+def test_a_tracker_is_saved_and_loaded_there(folder, tiny_model):
+    frames, masks = drawn_clip(2)
+    tracker = mnemask.Tracker(tiny_model, short_side=None)
+    tracker.step(frames[0], {1: masks[0, 0]})
+    for _ in range(2):  # a bank may be replaced by another
+        tracker.save(folder / "a.bank")
+    loaded = mnemask.Tracker.load(folder / "a.bank", tiny_model)
+    assert torch.equal(loaded.step(frames[1]).probs, tracker.step(frames[1]).probs)
+
+
+def test_a_run_of_training_is_resumed_there(folder):
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.ones(3)).sum().backward()
+    optimizer.step()
+    average = {"bias": torch.ones(2)}
+    save_run(folder / "latest.safetensors", network, average, optimizer, TrainingState(7, 1.5, {"size": "tiny"}, {}))
+    other = torch.nn.Linear(3, 2)
+    other_optimizer = torch.optim.AdamW(other.parameters())
+    found = load_run(folder / "latest.safetensors", other, {"bias": torch.zeros(2)}, other_optimizer)
+    assert (found.step, found.seconds, dict(found.settings)) == (7, 1.5, {"size": "tiny"})
+    assert torch.equal(other.weight, network.weight)
+
+
+def test_opencv_is_given_paths_by_utf8_path_only():
+    opened = re.compile(r"cv2\.(?:imread|imwrite|imcount|VideoCapture|VideoWriter)\w*\([^)]*\)?")
+    found = {match[0] for path in SOURCES.rglob("*.py") for match in opened.finditer(path.read_text("utf-8"))}
+    of_camera = "cv2.VideoCapture(self._number)"
+    of_utf8_path = "cv2.imreadmulti(name, start=image.tell()"
+    assert found == {of_camera, of_utf8_path}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
+from mnemask.io.utf8_path import utf8_path
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
@@ -242,23 +243,14 @@ def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H
             f"image {str(path)!r} has 16 bits a channel in separate planes (PlanarConfiguration 2)",
             "save it with the channels interleaved, or as PNG",
         )
-    pages = _pages(path, image.tell())
+    with utf8_path(path) as name:
+        _, pages = cv2.imreadmulti(name, start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
     values = np.asarray(pages[0]) if pages else None
     if values is None or values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
         raise FrameError(f"image {str(path)!r} of 16 bits a channel cannot be read", "convert it to 8 bits, or to PNG")
     if values.ndim == 2:
         values = values[:, :, None]
     return np.ascontiguousarray(values[:, :, 2::-1] if values.shape[2] >= 3 else np.repeat(values[:, :, :1], 3, 2))
-
-
-def _pages(path: str | Path, number: int) -> Sequence[npt.NDArray[Any]]:
-    """Returns one page of an image file as OpenCV decodes it, in BGR; empty if it cannot."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # OpenCV crashes on such a path, and takes less than 2 GiB of bytes
-        content = np.memmap(path, np.uint8, "r")[: 2**31 - 1]  # not read whole for each page of a stack
-        return cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(number, number + 1))[1]
-    return cv2.imreadmulti(str(path), start=number, count=1, flags=cv2.IMREAD_UNCHANGED)[1]
 
 
 def orientation_of(image: Image.Image) -> int:
