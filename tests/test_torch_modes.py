@@ -8,6 +8,8 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
+from mnemask.model.preprocess import normalize
+from mnemask.model.stcn import most_probable
 from mnemask.prompts.clicks import ClickSegmenter
 
 pytestmark = pytest.mark.precision
@@ -159,3 +161,26 @@ def test_an_explanation_and_a_drawn_prompt_do_not_mind_the_mode(tiny_model, mode
         tracker.step(frames[1])
         found = tracker.explain(20, 20)
     assert found.to_dict() == tracker.explain(20, 20).to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's, of what it cannot compile
+def test_a_step_that_is_compiled_gives_the_same_masks(tiny_model, as_users_call_it):
+    frames, masks = drawn_clip(2)
+
+    def stepped(compiled):
+        tracker = mm.Tracker(tiny_model, short_side=48)
+        step = torch.compile(tracker.step, backend="eager") if compiled else tracker.step
+        return [step(frames[0], {1: masks[0, 0]}), step(frames[1])]
+
+    assert same(stepped(compiled=True), stepped(compiled=False))
+    torch.compiler.reset()
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("function", [normalize, lambda image: most_probable(image, (0, 1, 2))])
+def test_what_makes_constants_can_be_compiled(function, as_users_call_it):
+    image = torch.rand(3, 4, 4)
+    assert torch.equal(torch.compile(function, backend="eager")(image), function(image))
+    torch.compiler.reset()

@@ -14,6 +14,7 @@ from mnemask.errors import InputError, MaskError
 from mnemask.evaluation.score import score_folder
 from mnemask.evaluation.tables import cells
 from mnemask.io import MaskWriter
+from mnemask.io.written import Written
 from mnemask.types import Frame, Masks
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
@@ -138,6 +139,22 @@ def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
     Image.new("L", (80, 60)).save(tmp_path / "photos" / "00000.jpg")
     with refusal(InputError, r"00000\.jpg", r"PNG"):
         score_folder(folders[0], tmp_path / "photos")
+    (tmp_path / "photos/00000.jpg").rename(tmp_path / "photos/00000.bmp")
+    with refusal(InputError, r"00000\.bmp", r"must be PNG"):
+        score_folder(folders[0], tmp_path / "photos")
+
+
+@pytest.mark.parametrize("has_preview", [True, False])
+def test_for_the_folder_of_a_run_that_of_its_masks_is_named(tmp_path, folders, has_preview):
+    write(tmp_path / "run/masks", clip())
+    written = Written(tmp_path / "run")
+    written.write(tmp_path / "run/report.json", b"{}")
+    if has_preview:
+        written.write(tmp_path / "run/preview.png", (tmp_path / "run/masks/00000.png").read_bytes())
+    for given in ((folders[0] / "cars", tmp_path / "run"), (tmp_path / "run", folders[1] / "cars")):
+        with refusal(InputError, r"give .*run/masks, which a run wrote"):
+            score_folder(*given)
+    assert score_folder(folders[0] / "cars", tmp_path / "run/masks").j_and_f == 1
 
 
 def test_the_table_has_a_header_a_row_for_each_and_the_overall_mean(folders):

@@ -84,6 +84,11 @@ def test_a_click_outside_the_frame_is_refused_on_either_side(session: ClickSessi
         session.mask([(70, 90)], [click])
 
 
+def test_clicks_that_are_no_list_are_refused(session: ClickSession, as_users_call_it: None) -> None:
+    with pytest.raises(MaskError, match="list"):
+        session.mask(5)  # type: ignore[arg-type]
+
+
 def test_a_click_on_the_last_pixel_is_inside(session: ClickSession) -> None:
     assert session.mask([(259, 179)]).shape == (HEIGHT, WIDTH)
 

@@ -107,6 +107,8 @@ def test_what_a_run_left_in_a_folder_of_masks_is_no_mask(tmp_path):
         written.write(tmp_path / name, "")
     Written(tmp_path / "out").claim(tmp_path / "out/checkpoint")
     assert mask_files(tmp_path) == [tmp_path / "1/00003.png", tmp_path / "2/00003.png"]
+    with refusal(MaskError, "holds no mask", "give .*masks, which a run wrote"):
+        list_masks(tmp_path)
     (tmp_path / "1/preview.png").write_text("")
     assert tmp_path / "1/preview.png" in mask_files(tmp_path), "nobody but the user wrote it"
 

@@ -113,6 +113,7 @@ def test_a_polygon_is_cut_off_at_the_image():
         ([(1, 1), (1e30, 2), (3, 3)], "not a position"),
         ([1, 1, 30, 1, 1, 30], "are not points"),
         (None, "are not points"),
+        ([(0.1, 0.2), (0.3, 0.2), (1, 1)], "fractions"),
         ([(1, 1, 1), (2, 2, 2), (3, 1, 2)], "are not points"),
     ],
 )
@@ -145,7 +146,9 @@ def test_strokes_on_two_objects_of_one_colour_part_them():
     assert overlap(masks[2], discs[1]) > 0.8
 
 
-@pytest.mark.parametrize("stroke", [[(45, 70), (75, 70)], [(60, 70)], [(0, 70), (199, 70)], [(0, 0), (199, 119)]])
+@pytest.mark.parametrize(
+    "stroke", [[(45, 70), (75, 70)], [(60, 70)], [(0, 70), (199, 70)], [(0, 0), (199, 119)], [(0, 0), (1, 1)]]
+)
 def test_one_stroke_and_none_on_the_background_gives_a_mask_that_holds_it(stroke):
     image, discs = picture()
     (mask,) = mask_from_scribble(image, {1: [stroke]}).values()
@@ -160,6 +163,13 @@ def test_background_strokes_stay_background():
     assert not mask_from_scribble(image, {1: [[(50, 70), (70, 70)]], 0: [[(60, 50), (60, 55)]]})[1][52, 60]
 
 
+@pytest.mark.parametrize("empty", [[], None, [[]], [[], []]])
+def test_strokes_without_points_are_none(empty, as_users_call_it):
+    image, _ = picture()
+    expected = mask_from_scribble(image, {1: [[(50, 70), (70, 70)]]})
+    assert torch.equal(mask_from_scribble(image, {1: [[], [(50, 70), (70, 70)]], 0: empty})[1], expected[1])
+
+
 def test_strokes_of_two_objects_on_one_place_are_refused_and_a_mask_of_strokes_alone_is_warned_of(caplog):
     image, _ = picture(discs=[((100, 60), 50, (200, 60, 50))])
     with refusal(MaskError, "object 2"):
@@ -170,7 +180,15 @@ def test_strokes_of_two_objects_on_one_place_are_refused_and_a_mask_of_strokes_a
 
 def test_strokes_that_cannot_be_meant_are_refused(as_users_call_it):
     image, _ = picture()
-    for strokes in (None, [[(1, 1), (5, 5)]], {4: [(1, 1), (5, 5)]}, {4: None}, {4: [[("1", "x"), ("2", "y")]]}):
+    for strokes in (
+        None,
+        [[(1, 1), (5, 5)]],
+        {4: [(1, 1), (5, 5)]},
+        {4: None},
+        {4: 5},
+        {0: 5},
+        {4: [[("1", "x"), ("2", "y")]]},
+    ):
         with refusal(MaskError, r"stroke|points"):
             mask_from_scribble(image, strokes)
     for strokes in ({}, {0: [[(1, 1), (5, 5)]]}):
@@ -179,5 +197,7 @@ def test_strokes_that_cannot_be_meant_are_refused(as_users_call_it):
     for lines in ([], [[]], [[(900, 900), (910, 910)]]):
         with refusal(MaskError, "object"):
             mask_from_scribble(image, {4: lines})
+    with refusal(MaskError, "fractions"):
+        mask_from_scribble(image, {4: [[(0.2, 0.35), (0.25, 0.35)]]})
     with pytest.raises(ObjectIdError):
         mask_from_scribble(image, {-1: [[(1, 1), (5, 5)]]})

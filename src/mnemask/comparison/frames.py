@@ -129,8 +129,9 @@ class FrameStore:
 
     def image(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         """Returns a frame in RGB."""
-        bgr = cv2.imread(str(self._path(index)), cv2.IMREAD_COLOR)
-        assert bgr is not None, f"frame {index} is gone from {self._folder}"
+        # OpenCV itself crashes on a path that is not UTF-8.
+        bgr = cv2.imdecode(np.frombuffer(self._path(index).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None, f"frame {index} in {self._folder} is damaged"
         rgb: UInt8[np.ndarray, "H W 3"] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
         return rgb
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError, counted, listed
+from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
+from mnemask.io.written import INDEX, is_preview
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
 
@@ -83,13 +85,15 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     """Returns the folder's masks or, if it has none, those of each subfolder by its name."""
     if not folder.exists():
         raise InputError(f"there is no folder {folder}", "give a folder with *.png or SEQUENCE/*.png in it")
-    if masks := label_paths(folder):
+    if masks := [path for path in label_paths(folder) if not is_preview(path)]:
         return masks
+    if (folder / INDEX).is_file() and (run := folder / "masks").is_dir():
+        raise InputError(f"there are no masks in {folder} itself", f"give {run}, which a run wrote")
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     found = {path.name: masks for path in inside if (masks := label_paths(path))}
     if not found:
-        image = next((path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".bmp"}), None)
-        hint = f" ({image.name} cannot be one: only PNG keeps labels exactly)" if image else ""
+        image = next((path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), None)
+        hint = f" ({image.name} is not read: images of masks must be PNG)" if image else ""
         raise InputError(f"there are no masks in {folder}{hint}", "give a folder with *.png or SEQUENCE/*.png in it")
     return found
 

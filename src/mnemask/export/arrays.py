@@ -166,9 +166,11 @@ class ParquetTable:
         # pyarrow would guess them from the first megabyte, in which a column may be empty.
         types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_TEXT, "string")
         how_read = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-        with (
-            csv.open_csv(path, convert_options=how_read) as rows,
-            parquet.ParquetWriter(how.out / "table.parquet", rows.schema) as writer,
+        with (  # opened here, because pyarrow refuses paths that are not UTF-8
+            path.open("rb") as text,
+            (how.out / "table.parquet").open("wb") as out,
+            csv.open_csv(text, convert_options=how_read) as rows,
+            parquet.ParquetWriter(out, rows.schema) as writer,
         ):
             for batch in rows:
                 writer.write_batch(batch)

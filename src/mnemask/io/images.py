@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
+from mnemask.io.utf8_path import utf8_path
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
@@ -242,7 +243,8 @@ def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H
             f"image {str(path)!r} has 16 bits a channel in separate planes (PlanarConfiguration 2)",
             "save it with the channels interleaved, or as PNG",
         )
-    _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
+    with utf8_path(path) as name:
+        _, pages = cv2.imreadmulti(name, start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
     values = np.asarray(pages[0]) if pages else None
     if values is None or values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
         raise FrameError(f"image {str(path)!r} of 16 bits a channel cannot be read", "convert it to 8 bits, or to PNG")

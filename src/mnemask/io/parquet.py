@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -176,13 +177,21 @@ def _write(arrow: Any, path: Path, text: Iterator[str]) -> None:
     kinds = {name: arrow.list_(arrow.int32()) if kind == "list" else kind for name, kind in _COLUMNS.items()}
     kinds = {name: getattr(arrow, kind)() if isinstance(kind, str) else kind for name, kind in kinds.items()}
     schema = arrow.schema(list(kinds.items()))
-    with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as file:
+    # Opened here, because pyarrow refuses paths that are not UTF-8.
+    with path.open("wb") as out, arrow.parquet.ParquetWriter(out, schema, compression="zstd") as file:
         while rows := [json.loads(line) for line in islice(text, _GROUP)]:
             file.write_table(arrow.Table.from_pylist(rows, schema))
 
 
+@contextmanager
+def _reading(arrow: Any, path: Path) -> Iterator[Any]:
+    """Opens a Parquet file for a with block; pyarrow itself refuses paths that are not UTF-8."""
+    with path.open("rb") as whole, arrow.parquet.ParquetFile(whole) as file:
+        yield file
+
+
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    with require_pyarrow().parquet.ParquetFile(path) as file:
+    with _reading(require_pyarrow(), path) as file:
         for group in range(file.num_row_groups):
             yield from file.read_row_group(group).to_pylist()
 
@@ -214,7 +223,7 @@ class ParquetLabels:
         self.maps: dict[str, list[int]] = {}
         self.objects: dict[int, ObjectInfo] = {}
         try:
-            with self._arrow.parquet.ParquetFile(path) as file:
+            with _reading(self._arrow, path) as file:
                 for group in range(file.num_row_groups):
                     columns = file.read_row_group(group, columns=["name", "object", "class", "instance"]).to_pylist()
                     for row in columns:
@@ -243,7 +252,7 @@ class ParquetLabels:
 
     def _group(self, group: int) -> list[dict[str, Any]]:
         if self._latest[0] != group:
-            with self._arrow.parquet.ParquetFile(self._path) as file:
+            with _reading(self._arrow, self._path) as file:
                 columns = ["name", "object", "height", "width", "rle"]
                 self._latest = group, file.read_row_group(group, columns=columns).to_pylist()
         return self._latest[1]

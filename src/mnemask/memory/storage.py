@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError, printable
 from mnemask.io.atomic import refuse_no_name, replacing
+from mnemask.io.utf8_path import utf8_path
 from mnemask.io.written import foreign
 from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
@@ -129,7 +130,7 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
 def _is_bank(path: Path) -> bool:
     """Returns whether a file is a memory bank, of any version."""
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             return str((file.metadata() or {}).get("format")).startswith(FORMAT.rstrip("0123456789"))
     except (OSError, SafetensorError):
         return False
@@ -140,9 +141,9 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
     if not path.is_file():
         raise CheckpointError(f"memory bank {str(path)!r} is not a file", "give one written by Tracker.save")
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
+        with utf8_path(path) as name, safe_open(name, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
             f"memory bank {str(path)!r} is damaged ({printable(str(error), 120)})", "write it again"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, InputError, OutputError, listed, printable
 from mnemask.io.atomic import replacing
+from mnemask.io.utf8_path import utf8_path
 from mnemask.model.devices import PRECISIONS, choose_device, isolated_torch_modes, preferred_dtype
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, STCN, STCN_SIZE, STCNConfig
@@ -152,9 +153,9 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         state = read_pickled(path)
     else:
         try:
-            with safe_open(path, "pt") as weights:
+            with utf8_path(path) as name, safe_open(name, "pt") as weights:
                 metadata = weights.metadata() or {}
-                state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+                state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
         except SafetensorError as error:
             reason = printable(str(error), 120)
             raise CheckpointError(f"weights {str(path)!r} are damaged ({reason})", "fetch them again") from error

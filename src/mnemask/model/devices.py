@@ -150,7 +150,7 @@ def isolated_torch_modes() -> Iterator[None]:
     _take_one_thread_if_forked()
     with ExitStack() as stack:
         stack.enter_context(_FULL_PRODUCTS)
-        stack.enter_context(torch.inference_mode(mode=False))  # else the memory could not be used outside of it
+        stack.enter_context(torch.inference_mode(False))  # else the memory could not be used outside of it
         stack.enter_context(torch.no_grad())
         for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):

@@ -57,7 +57,7 @@ def normalize(image: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
 @lru_cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns mean and standard deviation on a device; cached on a GPU, which an upload per frame would delay."""
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         mean, std = (
             torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
             for numbers in (IMAGENET_MEAN, IMAGENET_STD)

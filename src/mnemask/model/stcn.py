@@ -346,5 +346,5 @@ def most_probable(probs: Float[Tensor, "K1 *pixels"], ids: Sequence[int]) -> Int
 @lru_cache(maxsize=64)
 def _names(ids: tuple[int, ...], device: torch.device) -> Int32[Tensor, " K1"]:
     """Returns the ids as a tensor, cached so that it is not uploaded for each frame."""
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         return torch.tensor(ids, dtype=torch.int32, device=device)

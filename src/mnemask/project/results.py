@@ -180,7 +180,8 @@ class KeyMasks:
 
 def read_key_mask(path: Path) -> Mask:
     """Returns the mask in a file; raises InputError if it is missing or damaged."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    data = path.read_bytes() if path.is_file() else b""  # OpenCV itself crashes on a path that is not UTF-8
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
     if pixels is None:
         raise InputError(f"{str(path)!r} is missing or damaged", _REMEDY)
     return torch.from_numpy(pixels > 127)

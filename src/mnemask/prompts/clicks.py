@@ -270,9 +270,7 @@ def check_clicks(
     Raises:
         MaskError: a click is not a position, lies outside the frame, or is in both lists; or there are too many.
     """
-    on, beside = (
-        [_checked_click(click, size) for click in (() if clicks is None else clicks)] for clicks in (positive, negative)
-    )
+    on, beside = ([_checked_click(click, size) for click in _each(clicks)] for clicks in (positive, negative))
     if len(on) + len(beside) > MAX_CLICKS:
         raise MaskError(f"{len(on) + len(beside)} clicks are more than {MAX_CLICKS}", "give a mask instead")
     if both := sorted(
@@ -281,6 +279,15 @@ def check_clicks(
         x, y = both[0]
         raise MaskError(f"{x},{y} is clicked as both object and background", "remove one of the two clicks")
     return on, beside
+
+
+def _each(clicks: Clicks) -> Clicks:
+    try:
+        return () if clicks is None else list(clicks)
+    except TypeError:
+        raise MaskError(
+            f"{clicks!r:.60} is not a list of clicks", "give x, y of each in pixels, [(320, 200)]"
+        ) from None
 
 
 def _checked_click(click: Sequence[int | float], size: tuple[int, int] | None) -> Place:

@@ -102,7 +102,7 @@ def list_masks(folder: Path) -> list[Path]:
                 "convert them to PNG",
             )
         refuse_nearly_yolo(folder)
-        raise MaskError(f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", _way_out(folder))
+        raise MaskError(f"folder {folder} holds no mask ({', '.join(_SUFFIXES)})", _way_out(folder))
     return masks
 
 

@@ -111,8 +111,8 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
     rgb = _rgb(image)
     if not isinstance(strokes, Mapping):
         raise MaskError(f"strokes are a {type(strokes).__name__}", "give a list of lines by object id, {1: [line]}")
-    given = {i: lines for i, lines in strokes.items() if i != 0 or (lines is not None and len(lines))}
-    drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in given.items()}
+    given = {object_id: _lines(lines, object_id) for object_id, lines in strokes.items()}
+    drawn = {i: _draw(lines, i, rgb.shape[:2]) for i, lines in given.items() if i != 0 or lines}
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
         raise MaskError("no strokes on an object are given", "draw at least one on each object")
@@ -193,12 +193,22 @@ def _distance_to(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5))
 
 
-def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
+def _lines(lines: Sequence[Points], object_id: int) -> list[Int32[np.ndarray, "N 2"]]:
+    """Returns the strokes of an object, or of the background, that have points."""
+    try:
+        each = [] if lines is None else list(lines)
+    except TypeError:
+        raise MaskError(
+            f"the strokes of object {object_id} are {lines!r:.60}", "give a list of lines, {1: [[(x, y), (x, y)]]}"
+        ) from None
+    return [points for points in map(_pixels, each) if len(points)]
+
+
+def _draw(lines: list[Int32[np.ndarray, "N 2"]], object_id: int, size: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
     drawn = np.zeros(size, np.uint8)
     thickness = max(2, max(size) // 200)
-    for line in () if lines is None else lines:
-        points = _pixels(line)
-        points = np.repeat(points, 2 if len(points) == 1 else 1, axis=0)  # a single point would draw nothing
+    for line in lines:
+        points = np.repeat(line, 2 if len(line) == 1 else 1, axis=0)  # a single point would draw nothing
         cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=thickness)
     if not drawn.any():
         raise MaskError(
@@ -218,6 +228,8 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     if not (inside := np.all(np.abs(array) < 2**20, axis=1)).all():  # NaN is not less than anything
         wrong = tuple(array[~inside][0].tolist())
         raise MaskError(f"point {wrong} is not a position in an image", "give x, y in pixels")
+    if (array >= 0).all() and (array <= 1).all() and (array % 1).any():
+        raise MaskError(f"points {points!r:.60} seem to be in fractions of the image", "give x, y in pixels")
     return np.round(array).astype(np.int32)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError, printable
 from mnemask.io.atomic import replacing, write_file
+from mnemask.io.utf8_path import utf8_path
 from mnemask.model.checkpoints import check_state, save_tensors
 
 FORMAT = "mnemask-run-1"
@@ -93,9 +94,9 @@ def load_run(
         CheckpointError: the file is damaged or not a run of this model.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with utf8_path(path) as name, safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         reason = printable(str(error), 120)
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start a new run") from error
