@@ -29,7 +29,7 @@ demo: setup
 
 # Two processes of one thread each: with more, they wait for one another, and it takes three times as long on two cores.
 test: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
 # Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all. Each call is
