@@ -210,6 +210,9 @@ def test_exports_of_a_damaged_video_pair_masks_with_the_pictures_that_they_were_
         cat = project.add_object("cat")
         for index in range(count):
             project.set_key(index, cat, torch.ones(SIZE, dtype=torch.bool))
+        with refusal(InputError, "own frame times", "--fps"):
+            export_project(project, tmp_path / "green", mask_format="green", frames_per_second=24)
+        assert not (tmp_path / "green/masks").exists()
         export_project(project, tmp_path / "green", mask_format="green")
         export_masks(project, "yolo", tmp_path / "yolo", video=path)
     with mm.VideoReader(tmp_path / "green/masks/green.mp4") as video:

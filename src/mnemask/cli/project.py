@@ -201,6 +201,7 @@ class _Request:
                 *(pictures, source, self.out, projects, self.mask_format),
                 overlay=self.overlay,
                 overwrite=self.overwrite,
+                frames_per_second=self.fps,
             )
             marks = read_marks(self.at, pictures, state)
         known = {*(state.objects if state else ()), *(mark.object_id for mark in marks)}

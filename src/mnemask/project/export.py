@@ -48,8 +48,8 @@ def export_project(
         on_frame: called after each frame.
 
     Raises:
-        InputError: another video has taken the place of the project's, or there is none any more.
-        InputError: a frame rate is given, but frames have times; or another video has taken the project's place.
+        InputError: another video has taken the place of the project's, or there is none any more; or a frame rate is
+            given, but frames have times.
         ObjectIdError: the cut-out names an object that does not exist.
         OutputError: `out` is in use, `check_export` raises it, or the project's folder is gone.
         MissingExtraError: the format needs a package that is not installed.
@@ -60,13 +60,13 @@ def export_project(
     ids = tuple(sorted(project.state.objects))
     cutout = cutout or Cutout()
     cutout.refuse_unknown(ids)
-    rate = project.frames.frames_per_second
-    refuse_own_rate(frames_per_second, timed=rate is not None)
-    rate = rate or frames_per_second or 25.0
     with ExitStack() as stack:
         stack.enter_context(OutputLock(out))
         places = check_export(
-            project.frames, project.source, out, [project.folder], mask_format, overlay=overlay, overwrite=overwrite
+            *(project.frames, project.source, out, [project.folder], mask_format),
+            overlay=overlay,
+            overwrite=overwrite,
+            frames_per_second=frames_per_second,
         )
         written = Written(out)
         if overwrite:
@@ -76,7 +76,7 @@ def export_project(
                 MaskWriter(
                     place,
                     kind,
-                    frames_per_second=rate,
+                    frames_per_second=project.frames.frames_per_second or frames_per_second or 25.0,
                     written=written,
                     largest_id=max(ids, default=0),
                     file_names=project.frames.file_names,
@@ -112,6 +112,7 @@ def check_export(
     *,
     overlay: bool = False,
     overwrite: bool = False,
+    frames_per_second: float | None = None,
 ) -> dict[Path, str]:
     """Checks that an export can be written, and returns its places with their formats.
 
@@ -123,12 +124,15 @@ def check_export(
         mask_format: as for `export_project`.
         overlay: likewise.
         overwrite: likewise.
+        frames_per_second: likewise.
 
     Raises:
+        InputError: a frame rate is given, but frames have times.
         OutputError: the folder contains an export, a run, a project or other files that are in the way, or it cannot be
             written to.
         MissingExtraError: the format needs a package that is not installed.
     """
+    refuse_own_rate(frames_per_second, timed=frames.frames_per_second is not None)
     places = {out / "masks": mask_format, **({out / "overlay.mp4": "overlay"} if overlay else {})}
     taken = [place for place in places if place.exists()]
     if taken and not overwrite:
