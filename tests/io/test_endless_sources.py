@@ -345,6 +345,19 @@ def test_a_server_that_falls_silent_is_named_as_that_after_the_good_frames(
     assert "damaged" not in str(caught.value)
 
 
+def test_a_reader_that_is_interrupted_while_a_server_is_silent_ends_like_the_video(
+    video_file, noise, serve, monkeypatch
+):
+    monkeypatch.setattr(stream, "_READ_SECONDS", 0.5)
+    reader = VideoReader(serve(video_file("clip.mkv", noise).read_bytes(), [0.5], silent=True))
+    frames = iter(reader)
+    next(frames)
+    reading = threading.Timer(0.25, reader.interrupt)
+    reading.start()
+    assert 5 < 1 + len(list(frames)) < 30
+    reading.join()
+
+
 def test_a_server_that_sends_nothing_at_all_is_named_as_that(serve, monkeypatch):
     monkeypatch.setattr(stream, "_OPEN_SECONDS", 0.5)
     with refusal(FrameError, r"nothing for 0\.5 s", "address"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from mnemask.errors import FrameError
 from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.live import latest_frame
-from mnemask.io.pictures import Damaged, EventLog, Picture, Readable, ReaderEvents, SourceFacts
+from mnemask.io.pictures import Damaged, EventLog, Picture, Pictures, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame, frame_name
 
@@ -229,7 +229,7 @@ class VideoReader:
         reached = -1
         stopped = self.goes_on = False
         with closing(pictures):
-            for item in pictures:
+            for item in self._until_interrupted(pictures):
                 if item.seconds is None and began is None and isinstance(item, Picture):
                     refuse_time(self._start, self.name)
                     refuse_time(self._stop, self.name)
@@ -310,6 +310,14 @@ class VideoReader:
                 f"but the frames before it are {width}x{height}",
                 "scale it, or read the parts separately",
             )
+
+    def _until_interrupted(self, pictures: Pictures) -> Pictures:
+        """Yields pictures; an error after an interruption, such as of an address that was silent, is the end."""
+        try:
+            yield from pictures
+        except FrameError:
+            if not self._interrupted.is_set():
+                raise
 
     def interrupt(self) -> None:
         """Ends the current iteration as if the video had ended; works from any thread, also while it waits for more.
