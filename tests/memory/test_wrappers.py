@@ -103,6 +103,14 @@ def test_a_wrapper_writes_pins_and_asks_for_room_as_the_policy_inside_unless_tol
     assert (changed.write_every, changed.pin, changed.inner) == (7, False, inner)
 
 
+def test_policies_are_nested_to_a_limit():
+    policy = LFU()
+    for _ in range(20):
+        policy = Pinned(policy)
+    with refusal(InputError, "more than 20", r"Pinned\(LFU\(\)\)"):
+        WithLatest(policy)
+
+
 @pytest.mark.parametrize("kind", WRAPPERS)
 @pytest.mark.parametrize("inner", ["lfu-pinned", LFU, None])
 def test_what_is_no_policy_cannot_be_wrapped(kind, inner, as_users_call_it):

@@ -32,7 +32,6 @@ from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames, show_result
 from mnemask.cli.reading import READING, VideoReading, with_reading
 from mnemask.cli.video_options import VIDEOS, with_videos
-from mnemask.errors import CheckpointError, counted
 
 if TYPE_CHECKING:
     from mnemask.cli.progress import Show
@@ -368,6 +367,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
 
 
 def _refuse_masks_without_checkpoint(out: Path) -> None:
+    from mnemask.errors import CheckpointError, counted
     from mnemask.io.written import Written
 
     masks = [path for path in Written(out).files() if out / "masks" in path.parents and path.stat().st_size]

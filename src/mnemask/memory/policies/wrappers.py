@@ -18,6 +18,9 @@ from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_p
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 
 
+MAX_DEPTH = 20  # each level takes some of Python's stack, in every update
+
+
 @dataclass(frozen=True)
 class Wrapper(Policy):
     """A policy that leaves most of its decision to an inner one, from which it also takes settings not given.
@@ -40,9 +43,15 @@ class Wrapper(Policy):
             raise InputError(
                 f"the inner policy of {type(self).__name__} is {self.inner!r}", "give a Policy such as LFU()"
             )
+        if self._depth() > MAX_DEPTH:
+            raise InputError(f"a policy is inside more than {MAX_DEPTH} others", "nest fewer, such as Pinned(LFU())")
         for name in ("write_every", "write_on_growth", "pin", "default_frames"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.inner, name))
+
+    def _depth(self) -> int:
+        """Returns the number of policies around the innermost one."""
+        return 1 + (self.inner._depth() if isinstance(self.inner, Wrapper) else 0)
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame the inner policy pins."""
