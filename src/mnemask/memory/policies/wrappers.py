@@ -17,7 +17,6 @@ from mnemask.errors import InputError
 from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_pins
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 
-
 MAX_DEPTH = 20  # each level takes some of Python's stack, in every update
 
 
