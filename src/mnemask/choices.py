@@ -44,8 +44,11 @@ EXPORT_FORMAT_NAMES: Final = (
 )
 PRECISION_NAMES: Final = ("auto", "float32", "bfloat16", "float16")
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")
-VIDEO_SUFFIXES: Final = (
+USUAL_VIDEO_SUFFIXES: Final = (
     *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv", ".ogv"),
+)
+VIDEO_SUFFIXES: Final = (
+    *USUAL_VIDEO_SUFFIXES,
     *(".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".flv", ".m1v", ".m2v", ".mod", ".mp4v", ".mpe", ".mpv", ".nut"),
     *(".ogm", ".qt", ".rm", ".rmvb", ".tod", ".vob", ".wtv", ".y4m"),
 )

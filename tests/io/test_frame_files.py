@@ -209,12 +209,19 @@ def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, nam
         [f"img_{shot}_{index}" for shot in (1, 2) for index in range(5)],
         [f"batch{shot}_{index}" for shot in (1, 2) for index in range(5)],
         [f"{index / 4:g}" for index in range(12)],
+        [f"door cam {year}-01-0{day}" for year in (2024, 2025) for day in range(1, 6)],
     ],
 )
 def test_one_series_with_several_numbers_in_its_names_is_no_doubt(tmp_path, names):
     for name in names:
         photograph(tmp_path / f"{name}.png")
     assert not find_frames(tmp_path).notes
+
+
+def test_several_copies_of_each_frame_are_called_copies(tmp_path):
+    for name in (f"{index}{more}" for index in range(6) for more in ("", " (1)", " (2)")):
+        photograph(tmp_path / f"{name}.png")
+    assert any("0 (1).png is named as a copy of 0.png" in note for note in find_frames(tmp_path).notes)
 
 
 @pytest.mark.parametrize(

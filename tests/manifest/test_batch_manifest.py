@@ -216,6 +216,14 @@ def test_each_video_of_a_folder_is_a_clip_whatever_its_format(tmp_path, suffix):
     assert not found.notes
 
 
+@pytest.mark.parametrize("other", ["street.vob", "intro.vob", "driver.mod", "street.DV"])
+def test_a_file_with_a_rare_suffix_is_no_clip_beside_a_video_of_its_name_or_without_a_mask(tmp_path, other):
+    for name in ("street.mp4", other):
+        (tmp_path / name).write_bytes(b"12345")
+    picture(tmp_path / "street.png")
+    assert [Path(clip.options["video"]).name for clip in read_folder(tmp_path, COLUMNS).clips] == ["street.mp4"]
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".tif", ".tiff", ".webp"])
 @pytest.mark.parametrize("places", [("", ""), ("videos/", "masks/")])
 def test_a_file_of_several_pictures_is_a_clip_if_it_has_a_mask(tmp_path, suffix, places):

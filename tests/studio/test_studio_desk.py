@@ -23,6 +23,8 @@ from studio_server import NUM_FRAMES, SIZE, drawn, write_clip
 
 import mnemask as mm
 from mnemask.errors import InputError, OutputError
+from mnemask.io import sources
+from mnemask.project import about
 from mnemask.studio import desk as desks
 from mnemask.studio import server
 from mnemask.studio.api import Api
@@ -225,6 +227,27 @@ def test_no_mask_goes_with_pictures_of_a_video_that_took_the_place_of_the_projec
             desk.track(0, "forward", None, None)
         desk.export("coco", {})  # without the video
         assert ended(desk)["export"] == "coco"
+
+
+def test_the_names_of_a_folder_are_read_again_only_after_a_change(tmp_path, tiny_model, monkeypatch):
+    folder, read = write_clip(tmp_path / "clip[1]"), []
+    with mm.Project.create(tmp_path / "project", folder, tiny_model, size=min(SIZE)) as project:
+        monkeypatch.setattr(about, "digest_of_video", lambda path: read.append(path) or sources.digest_of_video(path))
+        project.check_video()
+        assert not read
+        os.utime(folder / "00000.png", (1, 1))
+        project.check_video()
+        project.check_video()
+        assert len(read) == 1
+        folder.rename(tmp_path / "away")
+        with refusal(InputError, "no longer there", "put it back"):
+            project.check_video()
+        (tmp_path / "away").rename(folder)
+        project.check_video()
+        monkeypatch.setattr(about, "digest_of_video", lambda path: (path / "of/nothing").stat())
+        os.utime(folder / "00000.png", (2, 2))
+        with refusal(InputError, "no longer there", "put it back"):
+            project.check_video()
 
 
 @pytest.mark.parametrize(

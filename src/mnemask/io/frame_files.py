@@ -31,9 +31,11 @@ from mnemask.io.written import is_preview
 _MOST_LABELS = 64
 # With more series, since each pair would have to be compared, masks are recognized by their names only.
 _MOST_SERIES = 20
-# A camera number before or after the frame number.
+# A camera number before or after the frame number, but not the year of a date.
 _CAMERA = re.compile(
-    r"(?<![a-z])(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?\d+(?=[_\-. ]|$)", re.IGNORECASE
+    r"(?<![a-z])(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?"
+    r"(?!(?:19|20)\d\d[_\-. ]?\d\d)\d+(?=[_\-. ]|$)",
+    re.IGNORECASE,
 )
 _MASK_WORDS = re.compile(
     r"(?<![a-z])(masks?|masked|gt|gtfine|groundtruth|truth|labels?|labelids|labeltrainids|instances?|instanceids|"
@@ -360,6 +362,8 @@ def _are_companions(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
     What is behind a decimal point is no companion.
     """
+    if all(_COPY.fullmatch(path.stem) for path in some):
+        return False  # `_copies` names them
     names = {path.stem for path in others}
     called = Counter(name for path in some for name in _beginnings(path.stem, r"[^\w.,]|_") if name in names)
     return called.total() == len(some) and called.keys() == names and 2 * min(called.values()) >= max(called.values())

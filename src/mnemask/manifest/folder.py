@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnemask.choices import VIDEO_SUFFIXES
+from mnemask.choices import USUAL_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from mnemask.errors import FrameError, InputError, MnemaskError, listed
 from mnemask.io.frame_files import find_frames, image_files
 from mnemask.io.image_sequences import page_count
@@ -29,8 +29,9 @@ def read_folder(
 
     Clips are its video files and folders of images, or those in its folder `videos`, `clips`, `frames` or `JPEGImages`.
     The mask of `street.mp4` is `street.png`, a folder `street.masks` or, in a folder `masks`, `prompts`, `labels` or
-    `Annotations`, `street.png` or a folder `street`. An image of several pictures is a clip if it has a mask and there
-    is no video of its name. A note names other files that have masks.
+    `Annotations`, `street.png` or a folder `street`. A video with a rare suffix (`USUAL_VIDEO_SUFFIXES` has
+    the others) and an image of several pictures are clips if they have a mask and there is no other video of their
+    name. A note names other files that have masks.
 
     Raises:
         InputError: there is no clip in it.
@@ -90,9 +91,9 @@ def _clips(videos: Path, masks: Path | None, there: Mapping[str, Path]) -> tuple
     """Returns the clips in a folder, and the names of its other files that have a mask of their own."""
     clips = [path for path in videos.iterdir() if _is_clip(path)]
     others = list(_others(videos, masks, there, clips))
-    stacks = [path for path in others if path.suffix.lower() in _STACK_SUFFIXES and page_count(path) > 1]
-    rest = natural_order(_others(videos, masks, there, [*clips, *stacks]))
-    return natural_order([*clips, *stacks]), [path.name for path in rest if path != _masks_of(path, masks, there)[0]]
+    more = [path for path in others if _is_rare_clip(path)]
+    rest = natural_order(_others(videos, masks, there, [*clips, *more]))
+    return natural_order([*clips, *more]), [path.name for path in rest if path != _masks_of(path, masks, there)[0]]
 
 
 def _others(videos: Path, masks: Path | None, there: Mapping[str, Path], clips: Collection[Path]) -> Iterator[Path]:
@@ -108,8 +109,14 @@ def _is_clip(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() == ".masks":
         return False
     if path.is_file():
-        return path.suffix.lower() in VIDEO_SUFFIXES
+        return path.suffix.lower() in USUAL_VIDEO_SUFFIXES
     return path.is_dir() and bool(image_files(path))
+
+
+def _is_rare_clip(path: Path) -> bool:
+    """Returns whether a file with a mask is a clip: other files have these suffixes too, or are another's original."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (suffix in _STACK_SUFFIXES and page_count(path) > 1)
 
 
 def _named(place: Path) -> dict[str, Path]:

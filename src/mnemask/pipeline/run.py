@@ -52,7 +52,7 @@ def segment(
     settings: Mapping[str, Any] | None = None,
     checkpoint_every: float | None = 30.0,
     resume: Checkpoint | None = None,
-    max_memory: int | str | None = None,
+    max_memory: float | str | None = None,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
@@ -115,6 +115,8 @@ def segment(
     for name, function in {"stop": stop, "on_frame": on_frame, "preview": preview or repr}.items():
         if not callable(function):
             raise InputError(f"{name} is a {type(function).__name__}", "give a function")
+    if isinstance(max_memory, float):  # such as 4e9, or a part of what is free
+        max_memory = int(max_memory) if 1 <= max_memory < 2**62 else str(max_memory)
     max_bytes, infos = Budget(bytes=max_memory).max_bytes, object_infos(objects)
     trace = getattr(tracker.memory.trace, "path", None)
     reader = frames if isinstance(frames, VideoReader) else None

@@ -1,12 +1,13 @@
 """The description of a project: the video that it was made from, and its default settings for tracking."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
+from mnemask.io.image_sequences import sample
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
@@ -80,14 +81,27 @@ def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> 
         )
     if about.get("digest") is None:
         return
-    found = digest_of_video(source)
-    if found is None:
+    try:
+        found = digest_of_video(source)
+        is_gone = found is None or bool(frames.files and not frames.files[0].parent.is_dir())
+    except OSError:  # as of a disk that is away
+        is_gone = True
+    if is_gone:
         raise InputError(f"{str(source)!r} is no longer there", "put it back under this name, or connect its disk")
     if not is_same_video(about["digest"], found):
         raise InputError(
             f"{str(source)!r} is not the video that the project was made with",
             "restore that one, or open this one under another name",
         )
+
+
+def stamp_of(source: Path, files: Sequence[Path] | None) -> list[tuple[int, ...]] | None:
+    """Returns what changes if a video, or some of its pictures, are replaced; None if one cannot be read."""
+    try:
+        stats = [path.stat() for path in (source, *sample(files or ()))]
+    except OSError:
+        return None
+    return [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in stats]
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from mnemask.project.about import (
     check_video,
     read_about,
     source_of,
+    stamp_of,
     write_about,
 )
 from mnemask.project.journal import Journal, Line, read_journal
@@ -85,6 +86,7 @@ class Project:
         with ExitStack() as opened:
             opened.enter_context(OutputLock(self.folder, again=False))
             self.frames = opened.enter_context(FrameAccess(self.source))
+            self._stamp: object = None
             self.check_video()
             self._model = model
             self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
@@ -425,7 +427,10 @@ class Project:
 
     def check_video(self) -> None:
         """Raises InputError if another video has taken the place of the project's, or there is none any more."""
-        check_video(self._about, self.frames, self.source)
+        stamp = stamp_of(self.source, self.frames.files)
+        if stamp is None or stamp != self._stamp:  # the names of a long folder take seconds to read
+            check_video(self._about, self.frames, self.source)
+            self._stamp = stamp
 
     def close(self) -> None:
         """Closes the video, and flushes everything to disk."""

@@ -180,7 +180,10 @@ class KeyMasks:
 
 def read_key_mask(path: Path) -> Mask:
     """Returns the mask in a file; raises InputError if it is missing or damaged."""
-    data = path.read_bytes() if path.is_file() else b""  # OpenCV itself crashes on a path that is not UTF-8
+    try:
+        data = path.read_bytes()  # OpenCV itself crashes on a path that is not UTF-8
+    except OSError:
+        data = b""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
     if pixels is None:
         raise InputError(f"{str(path)!r} is missing or damaged", _REMEDY)
