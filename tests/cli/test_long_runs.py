@@ -78,8 +78,8 @@ def content(out):
             -signal.SIGKILL,
             ["--format", "ffv1", "--overlay", "--as", "prores", "--as", "webm", "--as", "matte", "--smooth", "5"],
         ),
-        (signal.SIGTERM, 143, ["--format", "rle"]),
-        (signal.SIGINT, 130, []),
+        pytest.param(signal.SIGTERM, 143, ["--format", "rle"], marks=pytest.mark.thorough),
+        pytest.param(signal.SIGINT, 130, [], marks=pytest.mark.thorough),
     ],
 )
 def test_a_run_that_was_signalled_resumes_to_the_same_bytes(files, tmp_path, number, code, more):

@@ -52,7 +52,7 @@ def segment(
     settings: Mapping[str, Any] | None = None,
     checkpoint_every: float | None = 30.0,
     resume: Checkpoint | None = None,
-    max_memory: float | str | None = None,
+    max_memory: int | float | str | None = None,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
