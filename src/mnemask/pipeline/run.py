@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
 from mnemask.errors import BudgetError, InputError, OutputError
-from mnemask.io import MASK_FORMATS, ReaderEvents, VideoReader, prefetch
+from mnemask.io import ReaderEvents, VideoReader, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
-from mnemask.memory.budget import Budget
+from mnemask.pipeline.arguments import bytes_allowed, refuse_uncallable, refuse_unusable
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint, warn_of_gone
 from mnemask.pipeline.estimates import estimate_memory, refuse_small_budget, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
@@ -106,18 +105,9 @@ def segment(
         MnemaskError: for any other error that ends the run early. Files written so far are kept, and the report gives
             the error.
     """
-    _refuse_unusable(frames, mask_format, videos, settings, checkpoint_every)
-    if not callable(prompts):
-        raise InputError(
-            f"prompts are a {type(prompts).__name__}",
-            "give a function from a Frame to its masks, such as lambda frame: masks.get(frame.index)",
-        )
-    for name, function in {"stop": stop, "on_frame": on_frame, "preview": preview or repr}.items():
-        if not callable(function):
-            raise InputError(f"{name} is a {type(function).__name__}", "give a function")
-    if isinstance(max_memory, float):  # such as 4e9, or a part of what is free
-        max_memory = int(max_memory) if 1 <= max_memory < 2**62 else str(max_memory)
-    max_bytes, infos = Budget(bytes=max_memory).max_bytes, object_infos(objects)
+    refuse_unusable(frames, mask_format, videos, settings, checkpoint_every)
+    refuse_uncallable(prompts, stop=stop, on_frame=on_frame, preview=preview or repr)
+    max_bytes, infos = bytes_allowed(max_memory), object_infos(objects)
     trace = getattr(tracker.memory.trace, "path", None)
     reader = frames if isinstance(frames, VideoReader) else None
     paths, expected = [Path(path) for path in inputs], Expected.of(reader)
@@ -161,32 +151,6 @@ def segment(
                 raise
             run.report()
     return run.progress
-
-
-def _refuse_unusable(
-    frames: object, mask_format: object, videos: object, settings: object, checkpoint_every: object
-) -> None:
-    """Raises InputError for arguments that would make the run fail, possibly after it removed an earlier one."""
-    if isinstance(frames, str | Path):
-        raise InputError(f"frames are a {type(frames).__name__}", f"read them with VideoReader({str(frames)!r:.60})")
-    if not hasattr(frames, "__iter__") and not hasattr(frames, "__getitem__"):
-        raise InputError(f"frames are a {type(frames).__name__}", "give a VideoReader or an iterable of frames")
-    if mask_format not in tuple(MASK_FORMATS):
-        raise InputError(f"there is no mask format {mask_format!r:.40}", f"choose one of {', '.join(MASK_FORMATS)}")
-    if not isinstance(videos, VideoOutputs):
-        raise InputError(f"videos are a {type(videos).__name__}", 'give VideoOutputs(("overlay",)) or with other kinds')
-    if not isinstance(settings, Mapping | None):
-        raise InputError(f"settings are a {type(settings).__name__}", "give a dict")
-    try:
-        json.dumps(settings)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"settings cannot be written as JSON ({error})", "give a dict of texts, numbers, lists and further dicts"
-        ) from error
-    if checkpoint_every is not None and not (isinstance(checkpoint_every, Real) and float(checkpoint_every) >= 0):
-        raise InputError(
-            f"checkpoint_every is {checkpoint_every!r:.40}", "give seconds, 0 or more, or None for no checkpoints"
-        )
 
 
 @contextmanager
