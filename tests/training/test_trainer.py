@@ -27,6 +27,8 @@ from mnemask.training.recipes import Phase
 from mnemask.training.regularizers import Dropout
 from mnemask.training.trainer import RunOptions, Training
 
+pytestmark = pytest.mark.usefixtures("narrow_encoders")
+
 
 class OneClip(Squares):
     """The same clip again and again."""
@@ -43,8 +45,8 @@ def same(one, other):
 
 def test_one_clip_is_learnt_by_heart(tmp_path):
     reports = []
-    changes = {"learning_rate": 2e-3, "clip_norm": 1.0, "max_objects": 1, "ema": None}
-    start(tmp_path, OneClip(), steps=100, batch=1, **changes).run(reports.append)
+    changes = {"learning_rate": 4e-3, "clip_norm": 1.0, "max_objects": 1, "ema": None}
+    start(tmp_path, OneClip(), steps=150, batch=1, **changes).run(reports.append)
     assert reports[-1].iou > 0.95
 
 
@@ -131,8 +133,10 @@ def test_two_processes_agree_with_one_of_twice_the_batch(tmp_path):
         "import sys; from pathlib import Path; import torch; torch.set_num_threads(1)\n"
         "from lightning_fabric import Fabric\n"
         "from training_run import TINY, Squares, recipe\n"
+        "from mnemask.model import resnet\n"
         "from mnemask.model.stcn import STCN\n"
         "from mnemask.training.trainer import Training\n"
+        "resnet.STAGE_CHANNELS = (8, 16, 32)\n"
         "fabric = Fabric(accelerator='cpu', devices=2, strategy='ddp'); fabric.launch()\n"
         "torch.manual_seed(0)\n"
         "Training(fabric, recipe(steps=3, batch=4), Squares(), STCN(TINY), Path(sys.argv[1])).run()\n"
