@@ -272,7 +272,8 @@ def test_what_another_tool_corrected_comes_back_and_the_rest_stays(tmp_path, ses
     points = [[3, 4], [20, 4], [20, 18], [3, 18]]
     content["shapes"] = [{"label": "disc", "group_id": 1, "shape_type": "polygon", "points": points}]
     path.write_text(json.dumps(content))
-    assert exit_code("project", project, "--mask", tmp_path / "labels", "-o", tmp_path / "out") == 0
+    for _ in range(2):
+        assert exit_code("project", project, "--mask", tmp_path / "labels", "-o", tmp_path / "out", "--overwrite") == 0
     with mm.Project(project) as opened:
         assert set(opened.state.keys) == {(4, 1), (6, 1)}
         expected = torch.zeros(32, 48, dtype=torch.bool)

@@ -13,6 +13,7 @@ from scored_sequence import score_sequence
 from mnemask.errors import InputError, MaskError
 from mnemask.evaluation.score import score_folder
 from mnemask.evaluation.tables import cells
+from mnemask.export import export_masks
 from mnemask.io import MaskWriter
 from mnemask.io.written import Written
 from mnemask.types import Frame, Masks
@@ -275,6 +276,70 @@ def test_truth_that_keeps_numbers_is_paired_by_place_where_predictions_have_name
     write_as(tmp_path / "cut", "png", "frame_{:04d}", range(5, 21))
     with refusal(InputError, "lack 5 of 21"):
         score_folder(cvat_track(tmp_path / "b.xml", range(21)), tmp_path / "cut")
+
+
+def write_late(folder, first=0):
+    """The run of a square that appears in frame 3 of 10, and was removed in frame 6; names count from `first`."""
+    with MaskWriter(folder / "masks") as masks, MaskWriter(folder, "table") as table:
+        for number in range(10):
+            labels = torch.zeros(60, 80, dtype=torch.int32)
+            labels[10:20, 2 * number : 2 * number + 10] = 3 <= number < 6
+            probs = torch.stack([(labels == each).float() for each in (0, 1)])
+            frame = Frame(torch.zeros(3, 60, 80, dtype=torch.uint8), number)
+            for writer in (masks, table):
+                writer.write(Masks(labels, probs, (1,), number, f"{first + number:05d}"), frame)
+    return folder / "masks"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+@pytest.mark.parametrize(("to", "file"), [("cvat-video", "annotations.xml"), ("mots", "gt/gt.txt")])
+def test_frames_that_an_export_does_not_list_have_no_object(tmp_path, to, file):
+    truth = write_late(tmp_path / "run")
+    place = export_masks(tmp_path / "run", to, tmp_path / "out").folder / file
+    report = score_folder(truth, place)
+    assert (report.j_and_f, len(report.objects[0].region_frames)) == (1, 5)
+    unlisted = 6 if to == "cvat-video" else 7  # CVAT says that the object is gone in the frame after its last
+    assert report.notes == (
+        f"{unlisted} of 10 annotated frames of masks are not listed in {place}, and so have no object there",
+    )
+    for index in (1, 2, 4, 9):
+        (truth / f"{index:05d}.png").unlink()
+    assert score_folder(truth, place).j_and_f == 1
+    shutil.copy(truth / "00005.png", truth / "00007.png")
+    assert score_folder(truth, place).region.mean < 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+def test_frames_whose_names_do_not_count_from_0_are_paired_by_place_or_not_at_all(tmp_path):
+    truth = write_late(tmp_path / "run", first=1)
+    tracks = export_masks(tmp_path / "run", "cvat-video", tmp_path / "cvat").folder / "annotations.xml"
+    assert score_folder(truth, tracks).j_and_f == 1
+    (truth / "00010.png").unlink()
+    text = export_masks(tmp_path / "run", "mots", tmp_path / "mots").folder / "gt/gt.txt"
+    with refusal(InputError, "lack 6 of 9"):
+        score_folder(truth, text)
+
+
+def test_a_frame_that_cvat_interpolated_or_that_its_task_lacks_is_not_taken_to_be_empty(tmp_path):
+    truth = write_late(tmp_path / "run")
+    place = export_masks(tmp_path / "run", "cvat-video", tmp_path / "out").folder / "annotations.xml"
+    content = place.read_text()
+    place.write_text(content.replace('frame="4" keyframe="1"', 'frame="4" keyframe="0"'))
+    with refusal(InputError, "lack 1 of 10", "00004.png"):
+        score_folder(truth, place)
+    place.write_text(content.replace("<size>10</size>", "<size>9</size>"))
+    with refusal(InputError, "lack 6 of 10", "00000.png"):
+        score_folder(truth, place)
+    place.write_text(content.replace("<size>10</size>", "<size>9</size>").replace("_frame>9<", "_frame>8<"))
+    with refusal(InputError, "lack 1 of 10", "00009.png"):
+        score_folder(truth, place)
+
+
+def test_cut_outs_are_refused_with_the_way_to_get_masks(tmp_path):
+    write_as(tmp_path / "truth", "png", "{:05d}", range(5))
+    write_as(tmp_path / "run/masks", "rgba", "{:05d}", range(5))
+    with refusal(InputError, "masks holds cut-outs", "--format png", "export RUN --to coco"):
+        score_folder(tmp_path / "truth", tmp_path / "run/masks")
 
 
 @pytest.mark.parametrize("ids", [(85, 170, 255), (255, 256), (200, 255, 1000)])

@@ -444,6 +444,23 @@ def test_all_clips_of_a_batch_are_exported_at_once(tmp_path, batch, to, caplog):
             assert np.array_equal(read_labels(found["00004"]), drawn()[4])
 
 
+def test_complete_clips_of_an_earlier_manifest_in_the_same_folder_are_named(tmp_path, caplog):
+    for name, complete in (("day1/a", True), ("day1/b", False), ("day2/c", True)):
+        write_run(tmp_path / "out" / name)
+        (tmp_path / "out" / name / "report.json").write_text(json.dumps({"complete": complete}))
+    clip = {"name": "day2/c", "video": "c.mp4", "state": "done"}
+    batch = {"manifest": "day2.csv", "clips": [clip, {**clip, "name": "day1/b", "state": "failed"}]}
+    (tmp_path / "out/report.json").write_text(json.dumps(batch))
+    assert export_masks(tmp_path / "out", "coco", tmp_path / "coco").frames == 5
+    which = "out is not in the last manifest, day2.csv, and left out: day1/a; export"
+    assert which in caplog.text
+    caplog.clear()
+    batch["clips"].append({**clip, "name": "day1/a", "state": "complete"})
+    (tmp_path / "out/report.json").write_text(json.dumps(batch))
+    assert export_masks(tmp_path / "out", "coco", tmp_path / "both").frames == 10
+    assert "not in the last manifest" not in caplog.text
+
+
 def test_pictures_with_an_orientation_tag_are_written_upright_as_the_masks_are(tmp_path, run):
     (tmp_path / "frames").mkdir()
     for path in run[1].iterdir():

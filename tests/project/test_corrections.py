@@ -45,9 +45,9 @@ def tracked(tmp_path, template, compact):
         yield opened
 
 
-def follow(project, place):
+def follow(project, place, on_frame=lambda frame: None):
     """Corrects a project as the command does; returns the masks of the file."""
-    correct(project, lambda one: set_corrections(one, place), on_frame=lambda frame: None)
+    correct(project, lambda one: set_corrections(one, place), on_frame, given=place.read_text())
     return torch.stack([torch.from_numpy(read_labels(path).astype(np.int32)) for path in annotated_frames(place)])
 
 
@@ -139,4 +139,51 @@ def test_what_a_file_calls_objects_is_taken_where_the_project_says_nothing_and_e
     lines = len(tracked.actions)
     set_corrections(tracked, place, [CAT])
     assert not caplog.text
+    assert len(tracked.actions) == lines
+
+
+def move_dog_twice(content):
+    for frame, left in (2, 1), (5, 60):
+        next(filter(at(frame, DOG), content["annotations"]))["segmentation"] = box(left)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 7])
+def test_an_import_that_was_stopped_is_finished_by_the_next_one(tmp_path, tracked, frames):
+    place = exported(tracked, tmp_path / "coco", move_dog_twice)
+    shutil.copytree(tracked.folder, tmp_path / "whole")
+    with mm.Project(tmp_path / "whole", tracked.model) as whole:
+        file = follow(whole, place)
+        expected, keys = all_labels(whole), whole.state.keys
+    assert not torch.equal(expected[3], file[3]), "a repeated comparison would correct this frame"
+    left = iter(range(frames))
+
+    def stop(frame):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(tracked, place, stop)
+    follow(tracked, place)
+    assert tracked.state.keys.keys() == keys.keys() == {(f, i) for f in (0, 2, 5) for i in (CAT, DOG)}
+    assert torch.equal(all_labels(tracked), expected)
+
+
+def test_masks_that_were_imported_are_not_imported_again_until_a_key_changes(tmp_path, tracked, caplog):
+    caplog.set_level("INFO")
+    place = exported(tracked, tmp_path / "coco", move_dog_twice)
+    file = follow(tracked, place)
+    tracked.update_object(DOG, category="dog")
+    tracked.track(0)
+    lines = len(tracked.actions)
+    assert "imported before" not in caplog.text
+    follow(tracked, place)
+    assert len(tracked.actions) == lines
+    assert "these masks were imported before" in caplog.text
+    tracked.set_key(5, DOG, torch.from_numpy(np.eye(*SIZE, dtype=bool)))
+    follow(tracked, place)
+    assert torch.equal(tracked.labels(5), file[5])
+    with pytest.raises(mm.MnemaskError):
+        correct(tracked, lambda one: set_corrections(one, tmp_path), on_frame=lambda frame: None, given="nothing")
+    lines = len(tracked.actions)
+    follow(tracked, place)
     assert len(tracked.actions) == lines

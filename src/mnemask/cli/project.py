@@ -15,7 +15,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, locks_out
-from mnemask.cli.inputs import ObjectOption
+from mnemask.cli.inputs import ObjectOption, of_masks
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import emit, errors, say
 from mnemask.cli.parameters import with_given
@@ -227,7 +227,8 @@ class _Request:
             made = mm.Project.create(self.folder, self.video, **self.settings) if is_new and self.video else None
             project = made or mm.Project(self.folder)
             try:
-                correct(project, set_keys, on_frame=lambda frame: status.update(f"frame {frame.index}"))
+                given = ", ".join(of_masks(self.mask))
+                correct(project, set_keys, lambda frame: status.update(f"frame {frame.index}"), given)
             except BaseException:
                 project.close()
                 raise

@@ -2,15 +2,28 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError, counted, listed
+from mnemask.io.image_formats import cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
-from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
+from mnemask.io.label_files import (
+    file_of,
+    label_paths,
+    labels_by_name,
+    load_stored,
+    map_name,
+    number_of,
+    only_annotated,
+    read_labels,
+    with_unlisted,
+)
 from mnemask.io.written import INDEX, is_preview
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
 
-Pairs = list[tuple[Path, Path]]
+Pairs = list[tuple[Path, Path | None]]  # true masks, and predictions; None for a frame that is known to be empty
 
 
 def score_folder(
@@ -25,7 +38,8 @@ def score_folder(
     (masks.mkv) or COCO run lengths (masks.json). All sequences in both are scored, and the notes name the others.
     Masks are matched by name; predictions of frames that are not annotated are ignored. If one side has only frame
     numbers, as label videos and CVAT tracks do, masks are matched by the numbers in the other side's names (00012), or
-    in order if both sides have the same number of masks.
+    in order if both sides have the same number of masks. Predictions in tracks of CVAT or in MOTS need not list frames
+    without objects; the notes give the number of these.
 
     Args:
         gt_dir: the folder of true masks, such as DAVIS's Annotations/480p.
@@ -45,24 +59,31 @@ def score_folder(
         shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
         undecided = protocol == "davis2017"
         for number, (truth, prediction) in enumerate(files):
-            labels = {path: read_labels(path) for path in (truth, prediction)}
+            labels = {path: read_labels(path) for path in (truth, prediction) if path}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
             if undecided and (labels[truth] == VOID).any():
                 scorer.void, undecided = void_of(path for path, _ in files[number:]), False
-            scorer.add(labels[truth], labels[prediction], prediction.name)
+            predicted = labels[prediction] if prediction else np.zeros_like(labels[truth])
+            scorer.add(labels[truth], predicted, (prediction or truth).name)
         reports.append(scorer.report())
     return Report.merged(reports, notes)
 
 
 def _pair_folders(gt_dir: Path, pred_dir: Path) -> tuple[dict[str, Pairs], list[str]]:
-    """Returns the paired files of each sequence to score, and notes on the sequences left out."""
+    """Returns the paired files of each sequence to score, and notes on what was left out or is not listed."""
     truths, predictions = _find_masks(gt_dir), _find_masks(pred_dir)
     if isinstance(truths, list) and isinstance(predictions, list):
-        return {gt_dir.name: _pair_files(gt_dir.name, truths, predictions, pred_dir)}, []
+        truths, predictions = {gt_dir.name: truths}, {gt_dir.name: predictions}
     if isinstance(truths, list) or isinstance(predictions, list):
-        single = gt_dir if isinstance(truths, list) else pred_dir
+        single, several = (gt_dir, pred_dir) if isinstance(truths, list) else (pred_dir, gt_dir)
+        cut_outs = next(iter(cut_outs_in(several).values()), {})
+        if any(load_stored(path)[0] == "RGBA" for path in cut_outs.values()):
+            raise InputError(
+                f"{several} holds cut-outs, which do not say which object each pixel shows",
+                "give masks: those of a run with --format png, or those of mnemask export RUN --to coco",
+            )
         raise InputError(
             f"{single} holds the masks of one sequence",
             "give two such folders, or two that hold a folder for each sequence",
@@ -78,7 +99,14 @@ def _pair_folders(gt_dir: Path, pred_dir: Path) -> tuple[dict[str, Pairs], list[
         if alone := [name for name in other if name not in found]:
             are = counted(len(alone), "sequence is", "sequences are")
             notes.append(f"{are} not in {folder} and so not scored: {listed(alone)}")
-    return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
+    pairs = {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}
+    notes += [
+        f"{unlisted} of {counted(len(pairs[name]), 'annotated frame')} of {name} are not listed in "
+        f"{file_of(predictions[name][0])}, and so have no object there"
+        for name in names
+        if (unlisted := sum(prediction is None for _, prediction in pairs[name]))
+    ]
+    return pairs, notes
 
 
 def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
@@ -101,7 +129,8 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
     truths = only_annotated(truths)
     names = [map_name(path) for path in truths]
-    by_stem = labels_by_name(predictions, names)  # often only every fifth frame has a true mask
+    known = with_unlisted(predictions, [number_of(name) for name in names])
+    by_stem = labels_by_name(known, names)  # often only every fifth frame has a true mask
     numbered = None not in map(number_of, by_stem)
     truth_of = labels_by_name(truths, list(by_stem), None if numbered else range(len(by_stem)))
     paired = set(truth_of.values())
@@ -113,4 +142,6 @@ def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir
             f"{missing[0].name}",
             f"they have {listed([path.name for path in predictions])}",
         )
-    return [(truth, by_stem[name]) for name, truth in truth_of.items()]
+    unlisted = set(known).difference(predictions)
+    found = ((truth, by_stem[name]) for name, truth in truth_of.items())
+    return [(truth, None if prediction in unlisted else prediction) for truth, prediction in found]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.choices import VIDEO_SUFFIXES
-from mnemask.errors import InputError
+from mnemask.errors import InputError, counted, listed
 from mnemask.io.atomic import partial_file, safe_name
 from mnemask.io.coco import OBJECT, Categories
 from mnemask.io.image_formats import alpha_of, cut_outs_in
@@ -278,7 +278,7 @@ class OfProject:
 
 
 class OfBatch:
-    """The masks of all complete clips of a batch, one clip after another.
+    """The masks of all complete clips of a batch's last manifest, one clip after another.
 
     Attributes:
         folders: the folders of the clips, by name.
@@ -298,6 +298,12 @@ class OfBatch:
         complete = [(name, video) for name, video, state in ended if state in ("done", "complete")]
         if left := [f"{name} ({state})" for name, _, state in ended if state not in ("done", "complete")]:
             logger.warning("%d of %d clips are left out: %s", len(left), len(ended), ", ".join(left[:20]))
+        if others := _complete_in(out) - {name for name, *_ in ended}:
+            logger.warning(
+                "%s not in the last manifest, %s, and left out: %s; export them one by one, or run a manifest of all",
+                counted(len(others), f"complete clip in {out} is", f"complete clips in {out} are"),
+                *(report["manifest"], listed(sorted(others), 20)),
+            )
         if not complete:
             raise InputError(f"no clip of {str(out)!r} is complete", "run the batch again")
         self.folders = {safe_name(name.replace("/", "-")): out / name for name, _ in complete}
@@ -328,6 +334,13 @@ class OfBatch:
 
     def table(self, out: Path) -> Path:
         raise InputError("a table is for one clip", "give the folder of a clip")
+
+
+def _complete_in(out: Path) -> set[str]:
+    """Returns the names of the complete clips in the folder of a batch, of whatever manifest."""
+    folders = [path.parent for path in out.rglob(REPORT) if path.parent != out]
+    complete = [each for each in folders if report_of(each).get("complete") is True and (each / "masks").is_dir()]
+    return {each.relative_to(out).as_posix() for each in complete}
 
 
 def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W"]:

@@ -22,6 +22,7 @@ from mnemask.io.annotation_formats import (
     points_of,
     without_interpolated,
 )
+from mnemask.io.pictures import MAX_IMAGES
 from mnemask.io.shapes import filled, mask_from_run_lengths
 from mnemask.types import check_object_id
 
@@ -59,8 +60,7 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             group = _group_of(each)
             if shape := _shape_of(each, each.attrib.get("label"), None if group in others else group, skipped):
                 picture.shapes.append(shape)
-    step = re.search(r"step *= *(\d+)", root.findtext(".//frame_filter") or "")
-    lone = {id(track) for track in tracks if _is_lone_shape(track, int(step[1]) if step else 1)}
+    lone = {id(track) for track in tracks if _is_lone_shape(track, _step_of(root))}
     stop = root.findtext("meta/task/stop_frame") or ""
     last = int(stop) if stop.isdecimal() else None
     # A shape in the last frame is a track without an end.
@@ -81,6 +81,24 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
                 between = interpolates and each.get("keyframe") == "0"
                 picture.shapes.append(replace(shape, interpolated=between))
     return without_interpolated([pictures[index] for index in sorted(pictures)], path)
+
+
+def empty_frames(path: Path) -> Set[int]:
+    """Returns the frames of a readable file of tracks in which none has a shape, if it states which frames it has."""
+    root = ElementTree.fromstring(path.read_bytes())
+    start, stop, size = (root.findtext(f"meta/task/{name}") or "" for name in ("start_frame", "stop_frame", "size"))
+    if root.find(".//image") is not None or not all(map(str.isdecimal, (start, stop, size))):
+        return frozenset()
+    frames = range(int(start), int(stop) + 1, _step_of(root))
+    if len(frames) != int(size) or len(frames) > MAX_IMAGES:  # some were left out, nobody knows which
+        return frozenset()
+    return {*frames} - {int(each.attrib["frame"]) for track in root.iter("track") for each in track if _is_shown(each)}
+
+
+def _step_of(root: ElementTree.Element) -> int:
+    """Returns the number of frames of the video from one annotated frame to the next."""
+    step = re.search(r"step *= *(\d+)", root.findtext(".//frame_filter") or "")
+    return int(step[1]) if step else 1
 
 
 def _is_shown(each: ElementTree.Element) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,6 +24,7 @@ from jaxtyping import Int16, UInt8, UInt16
 from mnemask.errors import FrameError, MaskError
 from mnemask.io.annotation_formats import AT, json_files, may_be_labelme
 from mnemask.io.annotations import Annotations
+from mnemask.io.cvat import empty_frames
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
@@ -134,6 +135,29 @@ def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] |
             "save the masks as PNG, or give those of all frames",
         )
     return {name: numbered[at] for at, name in zip(known, names, strict=True) if at in numbered}
+
+
+def with_unlisted(paths: list[Path], numbers: Collection[int | None]) -> list[Path]:
+    """Returns the paths of label maps and, if they are those of tracks, of further frames that are known to be empty.
+
+    Files of tracks list no frame without objects. CVAT states the frames of a task. MOTS does not, and counts from 1
+    whatever the frames are called, so that others are known only if the numbers asked for count from 0.
+
+    Args:
+        paths: the paths of label maps in one place. Those that are added cannot be read.
+        numbers: the numbers of the frames whose maps are needed; None for names without one.
+    """
+    holder = _holder(paths[0])
+    if holder is None or not all(path.name.startswith(AT) for path in paths):
+        return paths
+    empty: Collection[int] = ()
+    if holder.suffix.lower() == ".xml":
+        empty = empty_frames(holder)
+    elif holder.suffix.lower() == ".txt" and 0 in numbers:
+        empty = {number for number in numbers if number is not None}
+    added = {number: holder / f"{AT}{number}" for number in empty}
+    listed = {int(path.name.removeprefix(AT)): path for path in paths}
+    return [path for _, path in sorted((added | listed).items())]
 
 
 def number_of(name: str) -> int | None:

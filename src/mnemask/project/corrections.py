@@ -17,7 +17,7 @@ from mnemask.io.atomic import write_file
 from mnemask.io.label_files import annotated_frames, interpolated_in, is_annotated, objects_of
 from mnemask.io.random_access import FrameAccess
 from mnemask.project.project import Project
-from mnemask.project.state import State
+from mnemask.project.state import State, folded
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated, refuse_several
@@ -26,7 +26,7 @@ from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
 
-_UNFOLLOWED = "unfollowed.json"
+_NOTE = "corrections.json"
 _UNCHANGED = "unchanged"  # in `Key.how`: the mask is that of the project, in a frame in which another was corrected
 
 
@@ -254,40 +254,75 @@ def _say(ids: ColourIds) -> None:
         log.info("%s", note)
 
 
-def correct(project: Project, set_keys: Callable[[Project], Iterable[int]], on_frame: Callable[[Frame], None]) -> None:
+def correct(
+    project: Project, set_keys: Callable[[Project], object], on_frame: Callable[[Frame], None], given: str = ""
+) -> None:
     """Sets keys and tracks from them; what an earlier call left unfinished, since it was stopped, is tracked as well.
+
+    Tracking changes the masks of frames that a tool's file shows as they were before. So a file whose keys were all set
+    is not compared with the project again until a key changes otherwise.
 
     Args:
         project: the project to correct.
-        set_keys: a function that sets keys and returns their frames, such as `set_corrections`.
+        set_keys: a function that sets keys, such as `set_corrections`.
         on_frame: called after each tracked frame.
+        given: the name and checksum of the file or folder that the keys come from, if it is compared with the project.
     """
-    note = project.folder / _UNFOLLOWED
-    earlier = _actions_before(note)
-    if earlier is None:
-        write_file(note, json.dumps({"actions": len(project.actions)}), durable=True)
-    try:
-        frames = {*set_keys(project)}
-    except MnemaskError:
-        if earlier is None:
-            note.unlink(missing_ok=True)
-        raise
-    if earlier is not None:
-        since = [(line["frame"], line["object"]) for line in project.actions[earlier:] if line["do"] == "set_key"]
-        frames |= {frame for frame, object_id in since if (frame, object_id) in project.state.keys}
-    if frames:
+    path = project.folder / _NOTE
+    note = _Note.read(path)
+    start = len(project.actions) if note.unfollowed is None else note.unfollowed
+    if given and given == note.given and note.keys_are_unchanged(project):
+        if note.unfollowed is None:
+            log.info("these masks were imported before, and no mask was set or removed since: nothing is corrected")
+            return
+    else:
+        _Note(start).write(path)
+        try:
+            set_keys(project)
+        except MnemaskError:
+            note.write(path)
+            raise
+        note = _Note(start, given, len(project.actions))
+        note.write(path)
+    since = [(line["frame"], line["object"]) for line in project.actions[start:] if line["do"] == "set_key"]
+    if frames := {frame for frame, object_id in since if (frame, object_id) in project.state.keys}:
         _track(project, frames, on_frame)
-    note.unlink(missing_ok=True)
+    note._replace(unfollowed=None).write(path)
 
 
-def _actions_before(note: Path) -> int | None:
-    """Returns how many actions a project had before corrections that were not followed to the end; None if none are."""
-    try:
-        return int(json.loads(note.read_text(encoding="utf-8"))["actions"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0  # damaged: all keys are followed again
+class _Note(NamedTuple):
+    """What a project keeps about its last corrections, for the call after one that was stopped.
+
+    Attributes:
+        unfollowed: the number of actions before the corrections that have not been tracked to the end; None if all are.
+        given: the file or folder whose keys were all set; empty if there is none.
+        actions: the number of actions when they were set.
+    """
+
+    unfollowed: int | None = None
+    given: str = ""
+    actions: int = 0
+
+    @classmethod
+    def read(cls, path: Path) -> "_Note":
+        """Returns what a file says."""
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            unfollowed = said["unfollowed"]
+            return cls(None if unfollowed is None else int(unfollowed), str(said["given"]), int(said["actions"]))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(0)  # damaged: all keys are followed again
+
+    def write(self, path: Path) -> None:
+        """Writes the file."""
+        write_file(path, json.dumps(self._asdict()), durable=True)
+
+    def keys_are_unchanged(self, project: Project) -> bool:
+        """Returns whether a project has the keys that it had when those of `given` were set."""
+        lines = project.actions
+        return folded(lines[: self.actions])[0].keys == folded(lines)[0].keys
 
 
 def _track(project: Project, marked: Iterable[int], on_frame: Callable[[Frame], None]) -> None:
