@@ -235,21 +235,21 @@ class TensorBoard:
 
     Args:
         folder: folder to write to.
-        from_step: step from which on entries of an earlier start of the run are hidden.
+        done: number of completed steps; entries of an earlier start of the run about later ones are hidden.
         active: whether this process writes.
 
     Raises:
         MissingExtraError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, from_step: int, active: bool) -> None:
+    def __init__(self, folder: Path, done: int, active: bool) -> None:
         self._writer = None
         if active:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise missing_extra("training writes TensorBoard files", "train") from error
-            self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def __enter__(self) -> "TensorBoard":
         return self
