@@ -227,11 +227,20 @@ def code_at(target: str) -> object:
     found: object = _module(where)
     for part in path.split("."):
         if not hasattr(found, part):
-            classes = [name for name, value in vars(found).items() if inspect.isclass(value)] if path == part else []
-            has = f"use one of its classes: {', '.join(classes[-9:])}" if classes else "check the spelling"
-            raise InputError(f"{where} has no {part!r}", has)
+            names = _offered_by(found) if isinstance(found, ModuleType) else []
+            remedy = f"choose one of {', '.join(names)}" if names else "check the spelling"
+            raise InputError(f"{where} has no {part!r}", remedy)
         found = getattr(found, part)
     return found
+
+
+def _offered_by(module: ModuleType) -> list[str]:
+    """Returns the last 20 public names of a module's classes and own functions; imports come first in most files."""
+
+    def is_offered(thing: object) -> bool:
+        return inspect.isclass(thing) or (inspect.isfunction(thing) and thing.__module__ == module.__name__)
+
+    return [name for name, thing in vars(module).items() if not name.startswith("_") and is_offered(thing)][-20:]
 
 
 def _module(where: str) -> ModuleType:

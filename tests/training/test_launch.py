@@ -21,6 +21,7 @@ from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.launch import Hardware, Validation, launch
+from mnemask.training.trainer import RunOptions
 
 CPU = Hardware("cpu")
 
@@ -100,6 +101,38 @@ def test_weights_are_saved_before_they_are_scored_the_last_time(tmp_path):
     with refusal(FrameError, "001"):
         start(tmp_path, validate=fail)
     assert load_model(tmp_path / "model.safetensors").config == TINY
+
+
+def test_a_scoring_that_failed_is_made_up_once_at_whatever_step(tmp_path):
+    def fail(model):
+        raise FrameError("001.jpg cannot be read", "restore it")
+
+    def scored():
+        return [json.loads(line)["step"] for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+
+    def resume(validate):
+        start(tmp_path, steps=4, validate=validate, options=RunOptions(validate_every=2), resume=True)
+
+    with refusal(FrameError, "001"):
+        resume(fail)  # at step 2
+    scores = iter([{"J": 1.0}])
+    with refusal(FrameError, "001"):
+        resume(lambda model: next(scores, None) or fail(model))  # at step 4
+    assert scored() == [2]
+    for _ in range(2):
+        resume(lambda model: {"J": 1.0})
+        assert scored() == [2, 4]
+
+
+def test_a_finished_run_that_was_not_scored_is_scored_if_asked(tmp_path):
+    start(tmp_path)
+    start(tmp_path, validate=lambda model: {"J": 1.0}, resume=True)
+    assert json.loads((tmp_path / "validation.jsonl").read_text()) == {"step": 3, "J": 1.0}
+
+
+def test_nothing_is_scored_before_the_first_step(tmp_path):
+    start(tmp_path, validate=lambda model: {"J": 1.0}, options=RunOptions(minutes=0.0, validate_every=5))
+    assert not (tmp_path / "validation.jsonl").exists()
 
 
 def test_processes_wait_for_one_that_validates_for_hours(monkeypatch):

@@ -66,3 +66,25 @@ def test_a_trunk_keeps_its_rate_and_a_decay_loses_it():
     decay = RootDecay(final=0.02)
     assert [decay.rate(step, 100) for step in (0, 50, 99, 100)] == pytest.approx([1, 1 - 0.5**0.5, 0.02, 0.02])
     assert recipes.decayed(recipes.real_video(), 500).schedule == decay
+
+
+def test_a_capacity_bounds_the_memory_of_every_clip():
+    for clip_frames, capacity in ((6, 2.0), (6, 4.9), (3, 1.9)):
+        recipe = recipes.customized(recipes.compact(), clip_frames, capacity)
+        assert recipe.shape(0, 1).num_frames == clip_frames
+        assert {recipe.plan(step, clip_frames).capacity for step in range(50)} == {capacity}
+
+
+@pytest.mark.parametrize(
+    ("make", "clip_frames", "capacity", "facts"),
+    [
+        (recipes.static, None, 2.0, ("3 frames", "clips of 4 frames", "below 2")),
+        (recipes.main, None, 2.5, ("3 frames", "clips of 4 frames", "below 2")),
+        (recipes.compact, 6, 5.0, ("6 frames", "clips of 7 frames", "below 5")),
+        (recipes.real_video, None, 5.0, ("6 frames", "clips of 7 frames", "below 5")),
+        (recipes.compact, 2, 1.0, ("2 frames", "clips of 3 frames")),
+    ],
+)
+def test_a_capacity_that_never_evicts_is_refused(make, clip_frames, capacity, facts):
+    with refusal(InputError, *facts, "--clip-frames"):
+        recipes.customized(make(), clip_frames, capacity)

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from refusals import refusal
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_run import TINY, Squares, recipe, start
 
 import mnemask as mm
@@ -25,7 +26,7 @@ from mnemask.training.data import Batches, load
 from mnemask.training.losses import RootDecay
 from mnemask.training.recipes import Phase
 from mnemask.training.regularizers import Dropout
-from mnemask.training.trainer import RunOptions, Training
+from mnemask.training.trainer import RunOptions, TensorBoard, Training
 
 pytestmark = pytest.mark.usefixtures("narrow_encoders")
 
@@ -233,6 +234,31 @@ def test_what_a_run_logged_after_its_last_checkpoint_is_not_logged_twice(tmp_pat
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
     start(tmp_path, steps=2).run()
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_the_curves_of_a_run_keep_their_points_when_it_resumes(tmp_path):
+    def curve():
+        curves = EventAccumulator(str(tmp_path / "board")).Reload()
+        return [point.step for point in curves.Scalars("loss")]
+
+    for number, minutes in enumerate((0.0, 0.0, None, None)):  # the last start finds a finished run
+        start(tmp_path, steps=11, options=RunOptions(minutes=minutes)).run()
+        for file in (tmp_path / "board").glob("events*"):
+            # TensorBoard reads files in the order of their names, which contain the time in whole seconds.
+            file.rename(file.with_name(f"{number}.tfevents"))
+        logged = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert curve() == logged
+    assert logged == [1, 10, 11]
+
+
+def test_points_that_a_killed_run_drew_after_its_last_checkpoint_are_hidden(tmp_path):
+    for number, done in enumerate((0, 0, 2)):
+        with TensorBoard(tmp_path, done, active=True) as board:
+            for step in range(done + 1, 4):
+                board.scalars(step, {"loss": float(number)})
+        next(tmp_path.glob("events*")).rename(tmp_path / f"{number}.tfevents")
+    points = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 1.0), (3, 2.0)]
 
 
 def test_clips_of_a_batch_have_room_for_equally_many_objects(tmp_path):

@@ -102,7 +102,10 @@ def train(
     clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames per clip. [default: the recipe's]")] = None,
     capacity: Annotated[
         float | None,
-        typer.Option(help="Capacity of a clip's memory in frames, below --clip-frames; the rest is evicted."),
+        typer.Option(
+            help="Capacity of a clip's memory in frames, at least 1; the rest is evicted. Below --clip-frames less 1, "
+            "since a clip's last frame is not written."
+        ),
     ] = None,
     regularizer: Annotated[
         str | None,

@@ -173,6 +173,11 @@ def forget_after(log: Path, step: int) -> None:
     write_file(log, b"".join(line + b"\n" for line in lines if 0 <= _step_of(line) <= step))
 
 
+def has_step(log: Path, step: int) -> bool:
+    """Returns whether a log exists and has a line of a step."""
+    return log.exists() and any(_step_of(line) == step for line in log.read_bytes().splitlines())
+
+
 def _step_of(line: bytes) -> int:
     """Returns the step of a log line; -1 for a line left incomplete by a killed run."""
     try:

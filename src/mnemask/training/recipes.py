@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import inf
+from math import floor, inf
 from typing import Any, Literal
 
 import numpy as np
@@ -330,13 +330,31 @@ def customized(
         clip_frames: number of frames in a clip, in all phases.
         capacity: budget in frames that a clip's memory always has, see `MemoryInUse.within`.
         **changes: fields of the recipe.
+
+    Raises:
+        InputError: a value is out of range, or the longest clips never need more than the capacity.
     """
     if capacity is not None:
         changes["memory"] = recipe.memory.within(capacity)
     if clip_frames is not None:
         changes["phases"] = tuple(replace(phase, num_frames=clip_frames) for phase in recipe.phases)
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    return replace(recipe, **given)
+    changed = replace(recipe, **given)
+    if capacity is not None:
+        _refuse_unneeded(capacity, max(length for phase in changed.phases for length in phase.lengths))
+    return changed
+
+
+def _refuse_unneeded(capacity: float, num_frames: int) -> None:
+    """Raises InputError if a memory of `capacity` frames never evicts anything of a clip of `num_frames` frames."""
+    written = num_frames - 1
+    if capacity >= written:
+        longer = f"give clips of {floor(capacity) + 2} frames or more (--clip-frames)"
+        raise InputError(
+            f"a capacity of {capacity:g} frames never evicts anything from clips of {num_frames} frames, whose last "
+            "one is not written",
+            f"{longer}, or a capacity below {written} (--capacity)" if written > 1 else longer,
+        )
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:

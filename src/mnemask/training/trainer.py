@@ -16,6 +16,7 @@ from mnemask.io.visualize import draw_overlay
 from mnemask.metrics import VOID
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
+from mnemask.training.checkpoint import has_step
 from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.data import Batch, Batches, load
 from mnemask.training.losses import bootstrapped_cross_entropy, can_fuse, make_optimizer, mean_iou, soft_dice
@@ -120,10 +121,15 @@ class Training(TrainingRun[StepReport]):
         self.batches = Batches(source, recipe, options.parts, fabric.global_rank, fabric.world_size)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
-        """Trains to the end, until `stop` is called, or until `options.minutes` are over; saves in each case."""
+        """Trains to the end, until `stop` is called, or until `options.minutes` are over; saves in each case.
+
+        If a scoring is due at the present step and missing, because it was interrupted, it comes first.
+        """
         pin = self.fabric.device.type == "cuda"
         self._loaded = load(self.batches, self.step, self.options.workers, pin)
         with TensorBoard(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
+            if self._scoring_is_due() and self._has_no_scores():
+                self._score()
             super().run(on_step)
 
     def save(self) -> None:
@@ -184,20 +190,34 @@ class Training(TrainingRun[StepReport]):
         return StepReport(self.step, float(loss), self.recipe.steps, iou, rate, size, per_second)
 
     def after_step(self, report: StepReport | None) -> None:
-        """Writes curves and pictures, and validates."""
+        """Writes curves and pictures, and scores the weights if that is due."""
         if report:
             names = ("loss", "iou", "rate", "norm", "clips_per_second")
             self._board.scalars(self.step, {name: getattr(report, name) for name in names})
         if self.step == 1 or self.step % PICTURES_EVERY == 0:
             _, _, batch, probs = self._last
             self._board.pictures(self.step, batch, probs)
-        if self.validate and (self.step % self.options.validate_every == 0 or self.finished):
-            self.save()  # before validation, which may fail
-            if self.fabric.is_global_zero:
-                scores = self.validate(self.averaged_model())
-                self.add_line("validation.jsonl", {"step": self.step, **scores})
-                self._board.scalars(self.step, scores)
-            self.fabric.barrier()
+        if self._scoring_is_due():
+            self._score()
+
+    def _scoring_is_due(self) -> bool:
+        on_time = self.step > 0 and self.step % self.options.validate_every == 0
+        return self.validate is not None and (on_time or self.finished)
+
+    def _has_no_scores(self) -> bool:
+        """Whether the present step is missing from the scores, seen by the first process: all must do the same."""
+        path = self.out / "validation.jsonl"
+        missing: bool = self.fabric.broadcast(not has_step(path, self.step))
+        return missing
+
+    def _score(self) -> None:
+        assert self.validate is not None
+        self.save()  # before validation, which may fail
+        if self.fabric.is_global_zero:
+            scores = self.validate(self.averaged_model())
+            self.add_line("validation.jsonl", {"step": self.step, **scores})
+            self._board.scalars(self.step, scores)
+        self.fabric.barrier()
 
     def _loss(self, probs: Tensor, batch: Batch) -> Tensor:
         flat = probs.flatten(0, 1)
@@ -215,21 +235,21 @@ class TensorBoard:
 
     Args:
         folder: folder to write to.
-        from_step: step from which on entries of an earlier start of the run are hidden.
+        done: number of completed steps; entries of an earlier start of the run about later ones are hidden.
         active: whether this process writes.
 
     Raises:
         MissingExtraError: tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, from_step: int, active: bool) -> None:
+    def __init__(self, folder: Path, done: int, active: bool) -> None:
         self._writer = None
         if active:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise missing_extra("training writes TensorBoard files", "train") from error
-            self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def __enter__(self) -> "TensorBoard":
         return self
