@@ -133,6 +133,7 @@ class Frame:
         pixel_aspect: width of a displayed pixel divided by its height, as for DV and DVD; 1 for square pixels.
         ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; RGB and grey of more
             than 8 bits are converted. Only if the reader is asked for it (`originals`) and the video has it.
+        duration: seconds for which it is shown; None if the source does not state that.
     """
 
     image: UInt8[Tensor, "3 H W"]
@@ -141,6 +142,7 @@ class Frame:
     name: str = ""
     pixel_aspect: Fraction = Fraction(1)
     ycbcr: UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"] | None = None
+    duration: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.image, Tensor):

@@ -62,6 +62,74 @@ def test_a_run_is_exported_from_whatever_format_it_wrote(tmp_path, format):
             assert arrays["probabilities"][0, 0].max() == round(0.925 * 255)
 
 
+def write_with_pauses(out, format, **report):
+    """Writes a run over frames 2 to 9 without the damaged frame 6, in which an object is tracked in 4, 5 and 8."""
+    written = Written(out)
+    with (
+        MaskWriter(out / "masks", format, written=written) as masks,
+        MaskWriter(out, "table", written=written) as table,
+    ):
+        for index in (2, 3, 4, 5, 7, 8, 9):
+            mask = torch.zeros(SIZE)
+            mask[4 + index : 20, 5:21] = 1
+            ids = (1,) if index in (4, 5, 8) else ()
+            labels = mask.int() if ids else torch.zeros(SIZE, dtype=torch.int32)
+            probs = torch.stack([1 - mask, mask][: len(ids) + 1])
+            for writer in (masks, table):
+                writer.write(Masks(labels, probs, ids, index, f"{index:05d}"), picture(index, f"{index:05d}"))
+    about = {
+        "complete": True,
+        "frames": 7,
+        "video": {"skipped": {"count": 1, "frames": [6]}},
+        "settings": {"video": "street.mp4, sha256 00", "start": "2"},
+    }
+    (out / "report.json").write_text(json.dumps(about | report))
+    return out
+
+
+@pytest.mark.parametrize("format", ["ffv1", "rgba", "rle", "parquet"])
+def test_frames_without_an_object_are_exported_from_every_format(tmp_path, format):
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    for each in ("png", format):
+        run = write_with_pauses(tmp_path / each, each)
+        export_masks(run, "npz", tmp_path / "npz" / each)
+        export_masks(run, "cvat-video", tmp_path / "cvat" / each)
+    expected, found = (np.load(tmp_path / "npz" / each / "masks.npz") for each in ("png", format))
+    assert found["frames"].tolist() == expected["frames"].tolist() == [2, 3, 4, 5, 7, 8, 9]
+    assert found["names"].tolist() == expected["names"].tolist()
+    assert np.array_equal(found["labels"], expected["labels"])
+    texts = [(tmp_path / "cvat" / each / "annotations.xml").read_text() for each in ("png", format)]
+    assert texts[0] == texts[1]
+    assert [int(at) for at in re.findall(r'frame="(\d+)" keyframe="1" outside="1"', texts[1])] == [7, 9]
+
+
+def test_cut_outs_that_are_gone_are_no_frames_without_an_object(tmp_path, caplog):
+    run = write_with_pauses(tmp_path / "run", "rgba")
+    (run / "masks/1/00005.png").unlink()
+    export_masks(run, "npz", tmp_path / "out")
+    with np.load(tmp_path / "out/masks.npz") as arrays:
+        assert arrays["frames"].tolist() == [2, 3, 4, 7, 8, 9]
+    assert "1 of the 3 frames" in caplog.text
+    assert "00005" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"video": "frames", "start": "2"}, {"video": "street.mp4", "start": "1s"}])
+def test_frames_that_cut_outs_do_not_name_are_left_out_with_a_warning(tmp_path, caplog, settings):
+    run = write_with_pauses(tmp_path / "run", "rgba", settings=settings)
+    done = export_masks(run, "cvat-video", tmp_path / "out")
+    assert done.frames == 3
+    assert "4 of the 7 frames" in caplog.text
+    text = (tmp_path / "out/annotations.xml").read_text()
+    assert [int(at) for at in re.findall(r'frame="(\d+)" keyframe="1" outside="1"', text)] == [6, 9]
+
+
+def test_a_folder_whose_last_frame_has_an_object_gets_no_frame_after_it(tmp_path):
+    run = write_with_pauses(tmp_path / "run", "rgba", frames=6, settings={"video": "frames", "start": "2"})
+    export_masks(run, "cvat-video", tmp_path / "out")
+    assert 'frame="9"' not in (tmp_path / "out/annotations.xml").read_text()
+
+
 # Those that hold every pixel and say which object is which, and so come back as they went out.
 @pytest.mark.parametrize(
     ("to", "place"),

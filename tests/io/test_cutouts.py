@@ -1,5 +1,7 @@
 """Videos for editing programs: what is decoded again is the mask, the source's colours, its times and its sound."""
 
+import io
+import json
 from contextlib import ExitStack
 from fractions import Fraction
 
@@ -344,6 +346,78 @@ def test_uneven_times_are_kept(tmp_path):
         assert [time * 24000 for time, _ in times] == ticks
 
 
+UNIT = Fraction(1, 90000)
+LASTS = Fraction(5, 2)  # seconds
+
+
+def write_slides(path, num_frames=8):
+    """Writes frames at uneven times, of which the last lasts long, and sound that is as long; returns its samples."""
+    times = [Fraction(3 * index, 10) + Fraction(index % 4, 20) for index in range(num_frames)]
+    ends = [*times[1:], times[-1] + LASTS]
+    num_samples = round(ends[-1] * 8000)
+    with av.open(str(path), "w") as target:
+        video = target.add_stream("libx264", rate=25, options={"bf": "0"})
+        video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
+        video.codec_context.time_base = UNIT
+        audio = target.add_stream("pcm_s16le", rate=8000, layout="mono")
+        encoded = []
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(index)[0])
+            frame.pts, frame.time_base = round(time / UNIT), UNIT
+            encoded += video.encode(frame)
+        for packet, time, end in zip((*encoded, *video.encode(None)), times, ends, strict=True):
+            packet.duration = round((end - time) / UNIT)
+            target.mux(packet)
+        sound = av.AudioFrame.from_ndarray(np.arange(num_samples, dtype=np.int16)[None], "s16", "mono")
+        sound.sample_rate, sound.pts = 8000, 0
+        target.mux(audio.encode(sound))
+    return num_samples
+
+
+def durations(path):
+    with av.open(str(path)) as container:
+        return [stream.duration * stream.time_base for stream in container.streams]
+
+
+@pytest.mark.parametrize("cutout", [None, Cutout(edges=Edges(smooth=5))])
+def test_at_a_variable_rate_the_last_frame_lasts_and_sounds_as_long_as_in_the_source(tmp_path, cutout):
+    source = tmp_path / "slides.mov"
+    num_samples = write_slides(source)
+    found = cut(source, tmp_path / "out", "prores", cutout=cutout)
+    assert durations(found) == durations(source)
+    with av.open(str(found)) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) == num_samples
+    assert durations(cut(source, tmp_path / "out", "matte", cutout=cutout))[0] == durations(source)[0]
+    # It ends where the next frame, which is not read, begins.
+    assert durations(cut(source, tmp_path / "some", "prores", cutout=cutout, stop=3))[0] == Fraction(21, 20)
+
+
+@pytest.mark.parametrize(("name", "how"), [("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {})])
+def test_an_animation_with_a_pause_at_the_end_keeps_it(tmp_path, name, how):
+    pages = [Image.fromarray(picture(index)[0]) for index in range(4)]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], duration=[100, 100, 300, 2500], **how)
+    assert durations(cut(tmp_path / name, tmp_path / "out", "overlay")) == [3]
+
+
+@pytest.mark.parametrize("cutout", [None, Cutout(edges=Edges(smooth=5))])
+def test_the_last_frame_lasts_as_long_after_a_resume(tmp_path, cutout):
+    write_slides(tmp_path / "slides.mov", 48)  # the last of them is in the checkpoint
+    whole = cut(tmp_path / "slides.mov", tmp_path / "whole", "prores", cutout=cutout)
+    (tmp_path / "journal").mkdir()
+    how = {"journal": tmp_path / "journal", "cutout": cutout}
+    with VideoReader(tmp_path / "slides.mov", originals=True) as video:
+        how["footage"] = video.facts.footage
+        writer = MaskWriter(tmp_path / "parts", "prores", **how)
+        for frame in video:
+            writer.write(masks_of(frame), frame)
+    state = writer.resume_state().result()
+    writer.close()
+    (tmp_path / "parts/cutout.mov").unlink()
+    MaskWriter(tmp_path / "parts", "prores", resume_state=state, **how).close()
+    assert (tmp_path / "parts/cutout.mov").read_bytes() == whole.read_bytes()
+    assert durations(whole) == durations(tmp_path / "slides.mov")
+
+
 @pytest.mark.parametrize("colours", [BT709, BT601, UNSAID])
 @pytest.mark.parametrize("kind", ["green", "overlay"])
 def test_a_known_colour_stays_it_with_either_matrix(tmp_path, kind, colours):
@@ -604,6 +678,20 @@ def test_what_a_smoother_saves_goes_on_as_if_nothing_had_been(frames):
             assert torch.equal(one.probs, other.probs)
     middle = np.median(np.round(clip[3 : 3 + frames] * 255), axis=0) / 255
     assert np.abs(whole[3 + frames // 2].probs[1].numpy() - middle).max() < 1e-6
+
+
+def test_a_smoother_goes_on_from_what_an_earlier_version_saved():
+    image = torch.zeros((3, *SIZE), dtype=torch.uint8)
+    smoother = Smoother(3)
+    assert not list(smoother.add(masks_of(Frame(image, 0)), Frame(image, 0, 0.5, duration=2.0)))
+    with np.load(io.BytesIO(smoother.save())) as arrays:
+        saved = dict(arrays)
+    facts, (fact,) = json.loads(str(saved["facts"]))
+    earlier = io.BytesIO()
+    np.savez(earlier, **{**saved, "facts": np.array(json.dumps([facts, [fact[:4]]]))})
+    for content, duration in ((smoother.save(), 2.0), (earlier.getvalue(), None)):
+        ((_, frame),) = Smoother(3, content).flush()
+        assert (frame.seconds, frame.duration) == (0.5, duration)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ class CvatTracks(_Labels):
         self._frame: FrameMasks | None = None
 
     def add(self, frame: FrameMasks) -> None:
+        if frame.after_gap:
+            self._end_tracks_after_last()
         self._frame = frame
         self._indices.append(frame.index)
         for object_id, mask in frame.masks():
@@ -109,6 +111,11 @@ class CvatTracks(_Labels):
                 self._tracks[object_id].write(self._polygon(frame, object_id, points, outside=True))
                 del self._last[object_id]
 
+    def _end_tracks_after_last(self) -> None:
+        """Ends the tracks in the frame after the last one so far."""
+        if self._frame is not None:
+            self._end_tracks(replace(self._frame, index=self._frame.index + 1))
+
     def _polygon(self, frame: FrameMasks, object_id: int, points: str, *, outside: bool) -> str:
         shape = {"frame": frame.index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points}
         shape["z_order"] = 0
@@ -125,8 +132,8 @@ class CvatTracks(_Labels):
             )
         # In a task of the whole video, CVAT would keep the last outlines through all frames to come. A task of the
         # pictures has no frame after the last, and CVAT refuses a file that names one.
-        if self._frame is not None and not self._source.reaches_end and not fits_pictures:
-            self._end_tracks(replace(self._frame, index=self._frame.index + 1))
+        if not self._source.reaches_end and not fits_pictures:
+            self._end_tracks_after_last()
         size = (0, 0) if self._frame is None else self._frame.size
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
             frames = (self._indices[0], self._indices[-1]) if self._indices else None

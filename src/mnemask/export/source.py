@@ -3,7 +3,7 @@
 import csv
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,8 +24,9 @@ from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
+from mnemask.io.written import Written
 from mnemask.pipeline.places import CHECKPOINT, REPORT
-from mnemask.pipeline.render import report_of, settings_of
+from mnemask.pipeline.render import TrackedFrames, report_of, settings_of
 from mnemask.project import Project
 from mnemask.types import Masks, ObjectInfo, frame_name, index_of_name
 
@@ -47,6 +48,7 @@ class FrameMasks:
         number: a number unique in the source; for a single video, the index.
         clip: the name of its video in a batch; empty for a single video.
         of_file: whether its video is known to be one file, so that its name is its number.
+        after_gap: whether frames just before it are left out, in at least one of which no object was tracked.
     """
 
     index: int
@@ -58,6 +60,7 @@ class FrameMasks:
     number: int
     clip: str = ""
     of_file: bool = False
+    after_gap: bool = False
 
     def info(self, object_id: int) -> ObjectInfo:
         """Returns class and name of an object."""
@@ -172,30 +175,33 @@ class _OfRun:
             raise InputError(
                 f"there are no masks in {str(out)!r}", "give an output folder of segment or batch, or a project"
             )
-        if is_cut_off := (out / CHECKPOINT).is_dir():
-            logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(names))
-        report = report_of(out)
+        is_cut_off, report = (out / CHECKPOINT).is_dir(), report_of(out)
         self.reaches_end = not (is_cut_off or report.get("video_goes_on") is True)
         video = _video_of(report)
         self._of_file, self._suffix = bool(video), _suffix_of(report)
         self.folder, self.name = out, name or video or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
-        there = labels_by_name(self._paths, list(rows), [index for index, _ in rows.values()])
-        may_be_gone = not self._cut_outs and (out / TABLE).is_file()  # the table of a running process may be ahead
+        told = {name: index for name, (index, _) in rows.items()}
+        there: Mapping[str, Any] = self._cut_outs or labels_by_name(self._paths, list(rows), list(told.values()))
+        may_be_gone = (out / TABLE).is_file()  # the table of a running process may be ahead
         if gone := [name for name in rows if name not in there] if may_be_gone else []:
             logger.warning(
                 "%d of the %d frames in %s no longer have a mask, the first is %s: they are left out; track again "
                 "(segment --overwrite) to get all",
                 *(len(gone), len(rows), out / TABLE, gone[0]),
             )
-        told = {name: index for name, (index, _) in rows.items()}
         if rows and len(rows) == len(self._paths) and all(name in there for name in rows):
             # A label video keeps no names, so the table's are used.
             names, self._paths = list(rows), [there[name] for name in rows]
         elif self._paths:
             told = {map_name(path): told[name] for name, path in there.items() if name in told}
         self._frames = _numbered(names, told, out)
+        self._leaves_out = False
+        if self._cut_outs:
+            self._add_empty(TrackedFrames.in_folder(report, Written(out)), {index for index, _ in rows.values()})
+        if is_cut_off:
+            logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(self))
         self.frames_per_second = _rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
         known = [int(each["id"]) for each in report.get("objects", [])]
@@ -210,14 +216,47 @@ class _OfRun:
         return len(self._frames)
 
     def __iter__(self) -> Iterator[FrameMasks]:
+        first = next((path for files in self._cut_outs.values() for path in files.values()), None)
+        nothing = np.zeros((0, 0) if first is None else alpha_of(first).shape, np.uint16)
+        before = -1
         for at, (index, name) in enumerate(self._frames):
-            if self._cut_outs:
-                alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs[name].items()}
+            alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs.get(name, {}).items()}
+            labels: Labels = nothing
+            if alphas:
                 labels = _labels_of(alphas)
-            else:
-                alphas, labels = {}, read_labels(self._paths[at])
+            elif not self._cut_outs:
+                labels = read_labels(self._paths[at])
             file_name = self._files.get(name, f"{name}{self._suffix}")
-            yield FrameMasks(index, name, file_name, labels, alphas, self.objects, index, of_file=self._of_file)
+            after_gap = self._leaves_out and index > before + 1
+            yield FrameMasks(
+                *(index, name, file_name, labels, alphas, self.objects, index),
+                of_file=self._of_file,
+                after_gap=after_gap,
+            )
+            before = index
+
+    def _add_empty(self, run: TrackedFrames, tracked: Set[int]) -> None:
+        """Adds the frames without objects; if their names are unknown, warns that they are left out.
+
+        Args:
+            run: all frames of the run.
+            tracked: those with objects, according to its table.
+        """
+        there, first_name = {index for index, _ in self._frames} | tracked, self._frames[0][1]
+        most = 10 ** len(first_name) if first_name.isdecimal() else None  # names have as many digits
+        indices = run.indices()
+        named = [(index, frame_name(index, most)) for index in indices if index not in there]
+        empty = [each for each in named if run.tracked_nothing_in(*each)]
+        if self._of_file and indices:
+            self._frames = sorted([*self._frames, *empty])
+        elif num_left := len(empty) if indices else max(run.count - len(there), 0):
+            self._leaves_out = True
+            self.reaches_end &= bool(indices) and indices[-1] == self._frames[-1][0]
+            logger.warning(
+                "%d of the %d frames in %s have no object, and so no cut-outs that state their names: they are left "
+                "out; track again with --format png to get all",
+                *(num_left, run.count, self.folder),
+            )
 
     def infos(self) -> list[ObjectInfo]:
         """Returns class and name of each object, in the order of the ids."""

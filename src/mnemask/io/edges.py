@@ -169,7 +169,7 @@ class Smoother:
         arrays = {f"probs{number}": held.probs for number, held in enumerate(self._window)}
         times: list[object] = []
         for number, frame in enumerate(self._waiting):
-            times.append(frame and [frame.index, frame.seconds, frame.name, str(frame.pixel_aspect)])
+            times.append(frame and [frame.index, frame.seconds, frame.name, str(frame.pixel_aspect), frame.duration])
             if frame is not None:
                 arrays[f"image{number}"] = frame.image.cpu().numpy()
                 if frame.ycbcr is not None:
@@ -187,9 +187,9 @@ class Smoother:
                 if fact is None:
                     self._waiting.append(None)
                     continue
-                index, seconds, name, aspect = fact
+                index, seconds, name, aspect, *duration = fact  # which checkpoints of earlier versions lack
                 image, ycbcr = torch.from_numpy(arrays[f"image{number}"]), arrays.get(f"ycbcr{number}")
-                self._waiting.append(Frame(image, index, seconds, name, Fraction(aspect), ycbcr))
+                self._waiting.append(Frame(image, index, seconds, name, Fraction(aspect), ycbcr, *duration))
 
 
 @dataclass(frozen=True, slots=True)

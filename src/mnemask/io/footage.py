@@ -152,8 +152,15 @@ class Footage:
             return ""
         return _timecode_after(self.timecode, round((seconds - self.begins) * self.rate), round(self.rate))
 
-    def period(self, frames_per_second: float) -> int:
-        """Returns the ticks from one frame to the next; `frames_per_second` is used if the frame rate varies."""
+    def period(self, frames_per_second: float, duration: float | None = None) -> int:
+        """Returns the ticks for which a frame is shown.
+
+        Args:
+            frames_per_second: used if the frame rate varies and the duration is unknown.
+            duration: seconds for which the frame is shown, used if the frame rate varies.
+        """
+        if self.rate is None and duration is not None:
+            return max(1, round(self.ticks_per_second * duration))
         return max(1, round(self.ticks_per_second / (self.rate or Fraction(frames_per_second))))
 
 

@@ -235,10 +235,12 @@ class ImageStack:
                     image.seek(page)
                     check_size(image.width, image.height, str(self._path))
                     rgb = decode(image, self._path, self._levels)
+                    duration = _milliseconds(image) / 1000
                     if index >= start:
                         picture = torch.from_numpy(rgb).permute(2, 0, 1)
-                        yield Picture(picture, index, seconds if timed else None, name="")
-                    seconds += _milliseconds(image) / 1000
+                        times = (seconds, duration) if timed else (None, None)
+                        yield Picture(picture, index, times[0], name="", duration=times[1])
+                    seconds += duration
             if self._cut is not None:
                 index = len(self._pages)
                 yield Damaged(self._broken(index, self._cut), index, ends=True)

@@ -151,6 +151,7 @@ class Picture:
         name: name of its file without the suffix; empty if it has none.
         pixel_aspect: width of a pixel divided by its height, as shown.
         ycbcr: the picture as the video stores it, see `Frame`.
+        duration: seconds for which it is shown; None if the source does not state that.
     """
 
     image: Tensor
@@ -159,6 +160,7 @@ class Picture:
     name: str
     pixel_aspect: Fraction = Fraction(1)
     ycbcr: YCbCr | None = None
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

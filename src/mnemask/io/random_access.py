@@ -166,6 +166,7 @@ class FrameAccess:
                     index=index,
                     seconds=self._decoder.seconds(index),
                     name=name or frame_name(index, self.num_frames),
+                    duration=None,
                 )
             raise
 
@@ -381,4 +382,7 @@ def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
     name = picture.name or frame_name(picture.index, num_frames)
-    return Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr)
+    return Frame(
+        *(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr),
+        duration=picture.duration,
+    )

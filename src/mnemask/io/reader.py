@@ -246,7 +246,8 @@ class VideoReader:
                 if picture is not None and given:
                     name = picture.name or frame_name(picture.index, self.total)
                     frame = Frame(
-                        picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr
+                        *(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr),
+                        duration=picture.duration,
                     )
                     self._check_size(frame)
                     yield frame
@@ -299,7 +300,14 @@ class VideoReader:
             self._log.note("skipped", damaged.index)
             return None
         self._log.note("held", damaged.index)
-        return replace(last, image=last.image.clone(), index=damaged.index, seconds=damaged.seconds, name=damaged.name)
+        return replace(
+            last,
+            image=last.image.clone(),
+            index=damaged.index,
+            seconds=damaged.seconds,
+            name=damaged.name,
+            duration=None,
+        )
 
     def _check_size(self, frame: Frame) -> None:
         self.size = self.size or frame.size

@@ -49,7 +49,7 @@ class StreamParameters:
         pixel_aspect: width of a pixel divided by its height, as shown, such as "16/11".
         colours: meaning of the stored values.
         ticks_per_second: resolution of the presentation times.
-        period: duration of the last picture, in ticks.
+        period: duration of the last picture so far, in ticks.
     """
 
     width: int

@@ -117,6 +117,9 @@ class EncodedVideo:
                 self._is_interlaced(stream, may_look),
             ),
         )
+        # Others leave the durations of frames to a guess of FFmpeg's; with B-frames, those of mp4 follow another order.
+        states = any(name in self._container.format.name for name in ("mov", "gif"))
+        self._unit = stream.time_base if states and not stream.codec_context.has_b_frames else None  # of durations
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 
     def pictures(self, start: int) -> Pictures:
@@ -172,6 +175,7 @@ class EncodedVideo:
             "",
             1 / aspect if swaps_sides(matrix) else aspect,
             stored,
+            float(frame.duration * self._unit) if self._unit and frame.duration else None,
         )
 
     def _stored(self, frame: VideoFrame) -> YCbCr | None:

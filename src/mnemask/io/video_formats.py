@@ -159,6 +159,8 @@ class VideoFile:
         # Times that do not increase (a looped source) would be refused; a millisecond more keeps the frame.
         ticks = max(self.footage.ticks(seconds - self._began), self._next_ticks)
         self._next_ticks = ticks + self._least_step
+        period = self.footage.period(self._how.frames_per_second, None if frame is None else frame.duration)
+        self._video.parameters = replace(size, period=period)
         self._video.add(picture, ticks)
 
 

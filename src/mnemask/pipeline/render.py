@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float32
 
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
-from mnemask.io import MaskWriter, VideoReader
+from mnemask.io import MaskWriter, ReaderEvents, VideoReader
 from mnemask.io.atomic import partial_file, remove_left_overs
 from mnemask.io.edges import masks_of, soft_masks
 from mnemask.io.frame_files import image_files
@@ -27,7 +28,7 @@ from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import Written, first_same
 from mnemask.pipeline.places import REPORT, VideoOutputs
 from mnemask.pipeline.run import StopError
-from mnemask.types import Frame, Masks, frame_name, index_of_name
+from mnemask.types import Frame, Masks, frame_name, index_of_name, is_whole
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ class StoredMasks:
         # If frames have the names of masks, a number is also a name, not an index in the video.
         by_name = bool(names) and not stored.keys().isdisjoint(names or ())
         self._stored, self._numbered = stored.keys(), {} if by_name else {index_of_name(name): name for name in stored}
-        self._run = _CompleteRun.in_folder(out, written or Written(out)) if self._cut_outs else None
+        report = report_of(out)
+        is_complete = bool(self._cut_outs) and report.get("complete") is True
+        self._run = TrackedFrames.in_folder(report, written or Written(out)) if is_complete else None
         self._ids: dict[int, None] = {}
         self._scaled = False
 
@@ -91,7 +94,7 @@ class StoredMasks:
 
     def _of_cut_outs(self, frame: Frame) -> Masks:
         name = self._name_of(frame)
-        if name is None and (self._run is None or not self._run.tracked_nothing_in(frame)):
+        if name is None and (self._run is None or not self._run.tracked_nothing_in(frame.index, frame.name)):
             raise self._missing(frame)
         alphas = {} if name is None else {i: alpha_of(path) for i, path in self._cut_outs[name].items()}
         for alpha in alphas.values():
@@ -129,34 +132,58 @@ class StoredMasks:
 
 
 @dataclass(frozen=True, slots=True)
-class _CompleteRun:
-    """A complete run: in a frame of it without cut-outs, no object was tracked.
+class TrackedFrames:
+    """The frames of a run: in one of them without cut-outs, no object was tracked.
 
     Attributes:
-        start: its first frame.
-        stop: the frame that it stopped before; None for the end.
+        start: the first frame; None if it is unknown.
+        stop: the frame that the run stopped before; None for the end.
+        count: how many it tracked; 0 if that is unknown.
+        left_out: those that it did not get, such as damaged ones; None if not all of them are known.
         gone: names of cut-outs that it wrote but that no longer exist.
     """
 
-    start: Position
+    start: Position | None
     stop: Position | None
+    count: int
+    left_out: frozenset[int] | None
     gone: frozenset[str]
 
     @classmethod
-    def in_folder(cls, out: Path, written: Written) -> "_CompleteRun | None":
-        """Returns the complete run in a folder; None if there is none."""
-        report = report_of(out)
-        if report.get("complete") is not True:
-            return None
+    def in_folder(cls, report: Mapping[str, Any], written: Written) -> "TrackedFrames":
+        """Returns those of the run in a folder with this report."""
         start, stop = (settings_of(report).get(name) for name in ("start", "stop"))
-        gone = frozenset(path.stem for path in written.missing() if path.suffix == ".png")
-        return cls(Position.of(str(start or "0")), None if stop is None else Position.of(str(stop)), gone)
+        frames = report.get("frames")
+        return cls(
+            None if start is None else Position.of(str(start)),
+            None if stop is None else Position.of(str(stop)),
+            frames if is_whole(frames) else 0,
+            _left_out(report),
+            frozenset(path.stem for path in written.missing() if path.suffix == ".png"),
+        )
 
-    def tracked_nothing_in(self, frame: Frame) -> bool:
+    def tracked_nothing_in(self, index: int, name: str) -> bool:
         """Returns whether a frame without cut-outs belongs to the run; range limits given as times are ignored."""
-        first, end = self.start.frame or 0, None if self.stop is None else self.stop.frame
-        in_range = first <= frame.index and (end is None or frame.index < end)
-        return in_range and not self.gone & {frame.name, frame_name(frame.index)}
+        first = 0 if self.start is None else self.start.frame or 0
+        end = None if self.stop is None else self.stop.frame
+        in_range = first <= index and (end is None or index < end)
+        return in_range and not self.gone & {name, frame_name(index)}
+
+    def indices(self) -> list[int]:
+        """Returns their indices; none if these are unknown, as after a start given as a time."""
+        if self.start is None or self.start.frame is None or self.left_out is None:
+            return []
+        return list(islice((i for i in count(self.start.frame) if i not in self.left_out), self.count))
+
+
+def _left_out(report: Mapping[str, Any]) -> frozenset[int] | None:
+    """Returns the frames that a run did not get; None if its report does not list all of them, or is malformed."""
+    try:
+        events = ReaderEvents.from_dict(report.get("video") or {})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    frames = {*events.skipped.frames, *events.dropped.frames}
+    return frozenset(frames) if len(frames) == events.skipped.count + events.dropped.count else None
 
 
 def report_of(out: Path) -> Mapping[str, Any]:
