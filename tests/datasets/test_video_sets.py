@@ -238,6 +238,28 @@ def test_soft_edges_are_refused_and_folders_that_are_left_out_are_named(tmp_path
     assert "soft" in caplog.text
 
 
+def test_masks_among_frames_of_ones_own_are_left_out_and_that_is_said(tmp_path, caplog):
+    stems = [f"{number:05d}" for number in range(4)]
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    for name, mask in (("named", "{}_mask.png"), ("twins", "{}.png")):
+        draw(tmp_path / name / "frames", tmp_path / name / "masks", [], stems)
+        for stem in stems:
+            Image.fromarray(noise).save(tmp_path / name / "frames" / f"{stem}.jpg")
+            Image.fromarray(LABELS).save(tmp_path / name / "frames" / mask.format(stem))
+    videos = open_video_folders(tmp_path)
+    for video, mask in zip(videos, ("00000_mask.png", "00000.png"), strict=True):
+        assert [path.name for path in video.frames] == [f"{stem}.jpg" for stem in stems]
+        assert list(video.masks) == [0, 1, 2, 3]
+        assert caplog.text.count(f"{video.name}: 4 files like {mask} are masks of the frames beside them") == 1
+
+
+def test_two_series_of_frames_of_ones_own_are_said(tmp_path, caplog):
+    draw(tmp_path / "frames", tmp_path / "masks", [f"{number:05d}_{side}" for number in range(4) for side in "LR"])
+    (video,) = open_video_folders(tmp_path)
+    assert len(video.frames) == 8
+    assert "two series with the same numbers" in caplog.text
+
+
 def test_frames_whose_order_is_a_guess_are_said(tmp_path, caplog):
     draw(tmp_path / "frames", tmp_path / "masks", ["shot-1", "shot-2", "shot-3", "shot4"])
     open_video_folders(tmp_path)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
+from mnemask.io.frame_files import frames_among
 from mnemask.io.image_sequences import page_count, refuse_other_sizes
 from mnemask.io.images import FORMATS_AND_GIF, read_image
 from mnemask.io.label_files import (
@@ -29,6 +30,7 @@ from mnemask.io.label_files import (
     read_labels,
 )
 from mnemask.io.name_order import NameOrder, composed
+from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
 from mnemask.prompts.mask_file import inspect_mask
 
@@ -283,6 +285,8 @@ def open_video(
 ) -> AnnotatedVideo:
     """Returns a video from a folder of frames and a folder of masks, matched by their names without suffix.
 
+    Unless the files are published ones, masks among the frames are left out, as in `segment`, with a warning.
+
     Args:
         name: the video's name.
         frames: folder of the frames, which are put in natural order, 9 before 10.
@@ -297,6 +301,8 @@ def open_video(
             the mask of a frame is missing (with `every_frame`), or two frames have the same name.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
+    if not published:
+        frame_names = _frames_among(name, FolderFiles(frames, frame_names))
     if len(frame_names) == 1 and (pages := page_count(frames / frame_names[0])) > 1:
         raise InputError(
             f"the frames of {name} are the {pages} pictures of one file, {frames / frame_names[0]}, but frames of data "
@@ -318,6 +324,14 @@ def open_video(
         raise incomplete(name, missing, len(frame_names) + len(mask_names) + len(missing), published)
     files, mask_files = FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks)
     return AnnotatedVideo(name, files, mask_files, single_object, void_stated=bool(published))
+
+
+def _frames_among(name: str, images: FolderFiles) -> tuple[str, ...]:
+    """Returns the names of the frames among a video's images; logs what was left out or is ambiguous."""
+    found = frames_among([path for path in images if not is_preview(path)])
+    for note in found.notes:
+        logger.warning("%s: %s", name, note)
+    return tuple(path.name for path in found.paths)
 
 
 def _with_label_file(
@@ -371,8 +385,6 @@ class _Pairs:
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
     order = NameOrder.of([Path(name).stem for name in frame_names])
-    for doubt in order.doubts:
-        logger.warning("%s", doubt)
     frames = tuple(map(str, sorted(map(Path, frame_names), key=order.key)))
     stems = [composed(Path(name).stem) for name in frames]
     masks = {composed(Path(name).stem): name for name in mask_names}
