@@ -19,7 +19,7 @@ from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import frames_among
 from mnemask.io.image_sequences import page_count, refuse_other_sizes
-from mnemask.io.images import FORMATS_AND_GIF, read_image
+from mnemask.io.images import FORMATS_AND_GIF, palette_of, read_image
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -32,7 +32,9 @@ from mnemask.io.label_files import (
 from mnemask.io.name_order import NameOrder, composed
 from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
+from mnemask.prompts.colour_ids import another_palette
 from mnemask.prompts.mask_file import inspect_mask
+from mnemask.prompts.mask_reading import RGB, rgb_of
 
 logger = logging.getLogger(__name__)
 
@@ -203,19 +205,49 @@ def refuse_soft_edges(path: Path) -> None:
         )
 
 
+class Palettes:
+    """The index of each colour in the palette files of one video, to detect palettes made for one file alone."""
+
+    def __init__(self) -> None:
+        self._known: dict[RGB, tuple[int, Path]] = {}
+
+    def add(self, path: Path, labels: Labels) -> None:
+        """Adds the colours of a mask's objects; raises MaskError if one had another index in an earlier mask.
+
+        Greys are not compared: they may stand for the indices.
+        """
+        if holds_labels(path):
+            return
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # the palette is read without decoding the pixels
+            if image.mode != "P":
+                return
+            palette = [rgb_of(colour) for colour in palette_of(image)]
+        counts = np.bincount(labels.ravel(), minlength=len(palette))
+        for index, colour in enumerate(palette):
+            if index == 0 or not counts[index] or len(set(colour)) == 1:
+                continue
+            known, earlier = self._known.setdefault(colour, (index, path))
+            if palette[known : known + 1] != [colour]:
+                raise another_palette(path, colour, index, earlier, known, "save all masks with the same palette")
+
+
 def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
     """Yields the frame index and the labels of each mask; all have the size of their frames, and none has soft edges.
 
     Raises:
         FrameError: the first frame with a mask cannot be read, or another one differs from it in size.
-        MaskError: a file is not a mask, has soft edges, or differs in size from the frames.
+        MaskError: a file is not a mask, has soft edges or a palette that contradicts another file's, or differs in
+            size from the frames.
     """
     refuse_other_sizes([video.frames[index] for index in sorted(video.masks)], video.name)
     height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
+    palettes = Palettes()
     for index, path in video.masks.items():
         labels = video.read_labels(index)
-        if not video.single_object and may_be_soft(labels):
-            refuse_soft_edges(path)
+        if not video.single_object:
+            palettes.add(path, labels)
+            if may_be_soft(labels):
+                refuse_soft_edges(path)
         rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise MaskError(

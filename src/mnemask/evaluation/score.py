@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
+from mnemask.datasets.annotated import Palettes, may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError, counted, listed
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
@@ -34,8 +34,9 @@ def score_folder(
         official_decay: whether to repeat the official tool's decay, which is wrong past 256 frames.
 
     Raises:
-        InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, or one
-            side has frame numbers and the other has names without any.
+        InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, the
+            palettes of a sequence contradict each other, or one side has frame numbers and the other has names without
+            any.
     """
     check_protocol(protocol)
     pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir))
@@ -43,12 +44,16 @@ def score_folder(
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, official_decay=official_decay)
         shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
-        undecided = protocol == "davis2017"
+        undecided = has_ids = protocol == "davis2017"
+        palettes = Palettes(), Palettes()
         for number, (truth, prediction) in enumerate(files):
             labels = {path: read_labels(path) for path in (truth, prediction)}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
+            if has_ids:
+                for known, path in zip(palettes, (truth, prediction), strict=True):
+                    known.add(path, labels[path])
             if undecided and (labels[truth] == VOID).any():
                 scorer.void, undecided = void_of(path for path, _ in files[number:]), False
             scorer.add(labels[truth], labels[prediction], prediction.name)

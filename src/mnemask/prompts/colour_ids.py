@@ -175,12 +175,9 @@ class ColourIds:
             )
 
     def _learn(self, colour: RGB, object_id: int, file: MarkedFile) -> None:
-        if self.by_colour.setdefault(colour, object_id) != object_id:
-            raise MaskError(
-                f"mask {file.path} has {_hex(colour)} as index {object_id} but {self._said_by[colour]} has it as "
-                f"{self.by_colour[colour]}, so one of the palettes was made for its file alone",
-                "save all masks with the same palette, or as RGB",
-            )
+        if (known := self.by_colour.setdefault(colour, object_id)) != object_id:
+            remedy = "save all masks with the same palette, or as RGB"
+            raise another_palette(file.path, colour, object_id, self._said_by[colour], known, remedy)
         self._said_by.setdefault(colour, file.path)
 
     def ids_of(self, file: MarkedFile) -> dict[int, int]:
@@ -301,6 +298,17 @@ class ColourIds:
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
                 f"use the same colour for both, or give its id (--at {typed(file.frame)}:ID={file.path.name})",
             )
+
+
+def another_palette(
+    path: Path, colour: RGB, index: int, other: Path | str, other_index: int, remedy: str
+) -> MaskError:
+    """Returns the error for a file that has a colour as another index than an earlier file."""
+    return MaskError(
+        f"mask {path} has {_hex(colour)} as index {index} but {other} has it as {other_index}, so one of the palettes "
+        "was made for its file alone",
+        remedy,
+    )
 
 
 @cache
