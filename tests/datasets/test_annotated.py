@@ -107,6 +107,19 @@ def test_palettes_that_contradict_each_other_are_refused_and_greys_are_not_compa
     check_masks(replace(contradicting, single_object=True))
 
 
+def test_frames_that_their_orientation_tags_turn_are_said_once(tmp_path, caplog):
+    upside_down = Image.Exif()
+    upside_down[0x112] = 3
+    frames, masks = [], {}
+    for index in range(3):
+        frames.append(tmp_path / f"{index}.jpg")
+        Image.fromarray(LABELS).save(frames[-1], exif=upside_down)
+        masks[index] = save(tmp_path / f"{index}.png", LABELS)
+    check_masks(AnnotatedVideo("clip", frames, masks, single_object=False))
+    assert caplog.text.count("clip: 0.jpg is shown turned by 180 degrees") == 1
+    assert caplog.text.count("orientation tag") == 1
+
+
 @pytest.mark.shared
 def test_palettes_of_davis_do_not_contradict_each_other(shared_data):
     for video in VIDEO_SETS["DAVIS-2016-val"].open(shared_data / "davis2016-dev"):

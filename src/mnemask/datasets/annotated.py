@@ -18,7 +18,7 @@ from PIL import Image
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import frames_among
-from mnemask.io.image_sequences import page_count, refuse_other_sizes
+from mnemask.io.image_sequences import page_count, refuse_other_sizes, sample, turned_pictures
 from mnemask.io.images import FORMATS_AND_GIF, palette_of, read_image
 from mnemask.io.label_files import (
     Labels,
@@ -239,7 +239,10 @@ def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
         MaskError: a file is not a mask, has soft edges or a palette that contradicts another file's, or differs in
             size from the frames.
     """
-    refuse_other_sizes([video.frames[index] for index in sorted(video.masks)], video.name)
+    frames = [video.frames[index] for index in sorted(video.masks)]
+    refuse_other_sizes(frames, video.name)
+    for note in turned_pictures(sample(frames)):
+        logger.warning("%s: %s", video.name, note)
     height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
     palettes = Palettes()
     for index, path in video.masks.items():
