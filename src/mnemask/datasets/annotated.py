@@ -34,6 +34,7 @@ from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
 from mnemask.prompts.colour_ids import another_palette
 from mnemask.prompts.mask_file import inspect_mask
+from mnemask.prompts.mask_folder import match_frames
 from mnemask.prompts.mask_reading import RGB, rgb_of
 
 logger = logging.getLogger(__name__)
@@ -320,7 +321,8 @@ def open_video(
 ) -> AnnotatedVideo:
     """Returns a video from a folder of frames and a folder of masks, matched by their names without suffix.
 
-    Unless the files are published ones, masks among the frames are left out, as in `segment`, with a warning.
+    Unless the files are published ones, frames and masks are found as in `segment`: masks among the frames are left
+    out, with a warning, and masks may have names such as `00012_mask.png` (see `match_frames`).
 
     Args:
         name: the video's name.
@@ -332,8 +334,8 @@ def open_video(
         published: where the files can be downloaded, for error messages; 255 is void in published masks for certain.
 
     Raises:
-        InputError: there are no frames or no masks, the frames are pages of one file, the frame of a mask is missing,
-            the mask of a frame is missing (with `every_frame`), or two frames have the same name.
+        InputError: there are no frames or no masks, the frames are pages of one file, a mask has no frame or a frame
+            two masks, the mask of a frame is missing (with `every_frame`), or two frames have the same name.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
     if not published:
@@ -352,6 +354,8 @@ def open_video(
     pairs = _pair(frame_names, mask_names)
     if pairs.twin:
         raise InputError(f"{name} has two frames called {pairs.twin} in {frames}", "keep one of them")
+    if pairs.unframed and not published:
+        pairs = _match_as_segment(name, pairs, FolderFiles(masks, mask_names))
     missing = [frames / f"{stem}{frame_suffixes[0]}" for stem in pairs.unframed]
     if every_frame:
         missing += [masks / f"{stem}.png" for stem in pairs.unmasked]
@@ -367,6 +371,16 @@ def _frames_among(name: str, images: FolderFiles) -> tuple[str, ...]:
     for note in found.notes:
         logger.warning("%s: %s", name, note)
     return tuple(path.name for path in found.paths)
+
+
+def _match_as_segment(name: str, pairs: "_Pairs", masks: FolderFiles) -> "_Pairs":
+    """Returns the pairs with masks whose names have affixes; logs if numbers were compared; raises MaskError."""
+    stems = [Path(frame).stem for frame in pairs.frames]
+    found, guess = match_frames(masks, stems)
+    if guess:
+        logger.warning("%s: %s", name, guess)
+    unmasked = tuple(stem for index, stem in enumerate(stems) if index not in found)
+    return replace(pairs, masks={index: path.name for index, path in found.items()}, unframed=(), unmasked=unmasked)
 
 
 def _with_label_file(
