@@ -144,6 +144,18 @@ def test_all_true_masks_are_looked_at_and_not_only_the_first_that_shows_an_objec
         Truth.from_folder(tmp_path / "soft later", clip_of(3))
 
 
+def test_palettes_that_contradict_each_other_are_refused(tmp_path):
+    both, exchanged = labels((1, 0, 10), (2, 18, 20)), labels((2, 0, 10), (1, 18, 20))
+    write(tmp_path / "own palettes", [both, both, exchanged])
+    for index, palette in enumerate([(255, 0, 0, 0, 255, 0), (255, 0, 0, 0, 255, 0), (0, 255, 0, 255, 0, 0)]):
+        path = tmp_path / "own palettes" / f"{index:05d}.png"
+        image = Image.open(path)
+        image.putpalette([0, 0, 0, *palette])
+        image.save(path)
+    with refusal(MaskError, "00002.png has #00ff00 as index 1", "same palette"):
+        Truth.from_folder(tmp_path / "own palettes", clip_of(3))
+
+
 def test_truth_that_does_not_fit_is_refused(tmp_path):
     write(tmp_path / "small", [labels((1, 0, 4), size=(10, 30)) for _ in range(3)])
     with refusal(InputError, r"\(10", r"30", r"\(20"):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
-from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, check_masks
+from mnemask.datasets.video_sets import VIDEO_SETS
 from mnemask.errors import InputError, MaskError
 from mnemask.io.label_files import read_labels
 
@@ -81,6 +83,47 @@ def test_two_valued_and_16_bit_masks_are_read(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "bits.png"), LABELS > 0)
     Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read_labels(tmp_path / "deep.png"), LABELS)
+
+
+def test_palettes_that_contradict_each_other_are_refused_and_greys_are_not_compared(tmp_path):
+    red, green, grey = (255, 0, 0), (0, 255, 0), (9, 9, 9)
+    frame = tmp_path / "frame.png"
+    Image.fromarray(LABELS).save(frame)
+
+    def masks(*palettes):
+        for index, colours in enumerate(palettes):
+            image = Image.fromarray(LABELS % 255)
+            image.putpalette([0, 0, 0, *np.ravel(colours).tolist()])
+            image.save(tmp_path / f"{index}.png")
+        paths = {index: tmp_path / f"{index}.png" for index in range(len(palettes))}
+        return AnnotatedVideo("clip", [frame] * len(paths), paths, single_object=False)
+
+    check_masks(masks((red, green), (red, green)))
+    check_masks(masks((red, red), (red, red)))  # the indices are the ids, whatever their colours
+    check_masks(masks((red, grey), (grey, green)))
+    contradicting = masks((red, green), (grey, green), (grey, red))
+    with refusal(MaskError, r"2\.png has #ff0000 as index 2 but .*0\.png has it as 1", "same palette"):
+        check_masks(contradicting)
+    check_masks(replace(contradicting, single_object=True))
+
+
+def test_frames_that_their_orientation_tags_turn_are_said_once(tmp_path, caplog):
+    upside_down = Image.Exif()
+    upside_down[0x112] = 3
+    frames, masks = [], {}
+    for index in range(3):
+        frames.append(tmp_path / f"{index}.jpg")
+        Image.fromarray(LABELS).save(frames[-1], exif=upside_down)
+        masks[index] = save(tmp_path / f"{index}.png", LABELS)
+    check_masks(AnnotatedVideo("clip", frames, masks, single_object=False))
+    assert caplog.text.count("clip: 0.jpg is shown turned by 180 degrees") == 1
+    assert caplog.text.count("orientation tag") == 1
+
+
+@pytest.mark.shared
+def test_palettes_of_davis_do_not_contradict_each_other(shared_data):
+    for video in VIDEO_SETS["DAVIS-2016-val"].open(shared_data / "davis2016-dev"):
+        check_masks(replace(video, single_object=False))
 
 
 def test_colours_are_refused_because_they_name_no_object(tmp_path):

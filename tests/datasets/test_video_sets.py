@@ -196,7 +196,7 @@ def test_folders_that_hold_no_video_are_told_what_was_expected(tmp_path):
     with refusal(InputError, r"\.png"):
         open_video_folders(tmp_path)
     draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "2"], ["2", "3"])
-    with refusal(InputError, r"frames.3\.jpg"):
+    with refusal(InputError, r"3\.png", "from 1 to 2"):
         open_video_folders(tmp_path)
     draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "3"], ["2"], ".png")
     with refusal(InputError, "frames"):
@@ -236,6 +236,48 @@ def test_soft_edges_are_refused_and_folders_that_are_left_out_are_named(tmp_path
     assert video.single_object
     assert "1 folders" in caplog.text
     assert "soft" in caplog.text
+
+
+def test_masks_among_frames_of_ones_own_are_left_out_and_that_is_said(tmp_path, caplog):
+    stems = [f"{number:05d}" for number in range(4)]
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    for name, mask in (("named", "{}_mask.png"), ("twins", "{}.png")):
+        draw(tmp_path / name / "frames", tmp_path / name / "masks", [], stems)
+        for stem in stems:
+            Image.fromarray(noise).save(tmp_path / name / "frames" / f"{stem}.jpg")
+            Image.fromarray(LABELS).save(tmp_path / name / "frames" / mask.format(stem))
+    videos = open_video_folders(tmp_path)
+    for video, mask in zip(videos, ("00000_mask.png", "00000.png"), strict=True):
+        assert [path.name for path in video.frames] == [f"{stem}.jpg" for stem in stems]
+        assert list(video.masks) == [0, 1, 2, 3]
+        assert caplog.text.count(f"{video.name}: 4 files like {mask} are masks of the frames beside them") == 1
+
+
+def test_masks_of_ones_own_may_have_the_names_that_tools_give_them(tmp_path, caplog):
+    stems = ["f8", "f9", "f10"]
+    for place, form in enumerate(("{}_mask", "{}.jpg", "{}")):
+        masked = [form.format(stem) for stem in stems[1:]]
+        draw(tmp_path / f"clip{place}/frames", tmp_path / f"clip{place}/masks", stems, masked)
+    draw(tmp_path / "clip2/frames", tmp_path / "clip2/masks", [], ["f8_mask"])
+    affixed, doubled, some = open_video_folders(tmp_path)
+    assert {index: path.name for index, path in affixed.masks.items()} == {1: "f9_mask.png", 2: "f10_mask.png"}
+    assert {index: path.name for index, path in doubled.masks.items()} == {1: "f9.jpg.png", 2: "f10.jpg.png"}
+    assert {index: path.name for index, path in some.masks.items()} == {0: "f8_mask.png", 1: "f9.png", 2: "f10.png"}
+    assert not caplog.text
+    draw(tmp_path / "clip2/frames", tmp_path / "clip2/masks", [], ["f9_mask"])
+    with refusal(MaskError, "f9.png", "f9_mask.png", "both of frame 1"):
+        open_video_folders(tmp_path)
+    (tmp_path / "clip2/masks/f9.png").unlink()
+    draw(tmp_path / "numbered/frames", tmp_path / "numbered/masks", stems, ["truth 9", "truth 10"])
+    assert list(open_video_folders(tmp_path)[-1].masks) == [1, 2]
+    assert "numbered: masks are matched to frames by their numbers" in caplog.text
+
+
+def test_two_series_of_frames_of_ones_own_are_said(tmp_path, caplog):
+    draw(tmp_path / "frames", tmp_path / "masks", [f"{number:05d}_{side}" for number in range(4) for side in "LR"])
+    (video,) = open_video_folders(tmp_path)
+    assert len(video.frames) == 8
+    assert "two series with the same numbers" in caplog.text
 
 
 def test_frames_whose_order_is_a_guess_are_said(tmp_path, caplog):

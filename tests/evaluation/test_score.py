@@ -224,6 +224,20 @@ def test_soft_edges_are_refused_since_each_shade_would_be_an_object(tmp_path, so
         score_folder(tmp_path / "truth", tmp_path / "predicted", "davis2016")
 
 
+def test_palettes_made_for_one_file_alone_are_refused_on_either_side(folders):
+    truth, predicted = folders
+    for folder in (truth, predicted):
+        path = folder / "dogs" / "00003.png"
+        kept = path.read_bytes()
+        exchanged = Image.fromarray(np.choose(clip()[3], [0, 2, 1]).astype(np.uint8))
+        exchanged.putpalette([0, 0, 0, 0, 255, 0, 255, 0, 0])
+        exchanged.save(path)
+        with refusal(MaskError, "00003.png has #00ff00 as index 1 but .*00000.png has it as 2", "same palette"):
+            score_folder(truth, predicted)
+        score_folder(truth, predicted, "davis2016")
+        path.write_bytes(kept)
+
+
 def write_as(folder, mask_format, name, numbers):
     """Masks of a square that moves to the right, of the frames of these numbers."""
     with MaskWriter(folder, mask_format) as writer:

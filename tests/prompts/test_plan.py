@@ -150,6 +150,29 @@ def test_a_palette_turned_to_grey_is_refused(tmp_path):
         PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
 
 
+@pytest.mark.parametrize("colours", [(RED, GREEN), (DAVIS[1], DAVIS[2])])
+@pytest.mark.parametrize("grey_first", [False, True])
+def test_colours_turned_to_grey_are_refused_before_and_after_the_colours_themselves(tmp_path, colours, grey_first):
+    pixels = painted(discs(1, 2), {1: colours[0], 2: colours[1]})
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    save(tmp_path / "first.png", grey if grey_first else pixels)
+    save(tmp_path / "later.png", pixels if grey_first else grey)
+    with refusal(MaskError, "later.png", "turned to grey"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+
+
+def test_colours_beside_grey_levels_that_are_ids_are_not_taken_for_those_turned_to_grey(tmp_path):
+    save(tmp_path / "first.png", discs(1, 2))
+    save(tmp_path / "later.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(1, 2)) == {1: [3], 2: [4]}
+    many = np.where(discs(1, 2) > 0, discs(1, 2), discs(3) // 3 * 38)  # the level of #800000
+    save(tmp_path / "first.png", many)
+    save(tmp_path / "later.png", painted(discs(1), {1: DAVIS[1]}))
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(1)) == {1: [1]}
+
+
 def test_the_davis_colour_of_an_object_that_has_another_colour_is_asked_about(tmp_path):
     save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
     save(tmp_path / "later.png", painted(discs(1), {1: DAVIS[1]}))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
+from mnemask.datasets.annotated import Palettes, may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
@@ -82,7 +82,7 @@ class Truth:
         Raises:
             InputError: there is no such folder, it has too few masks of these frames, a mask has another size, or no
                 mask shows an object.
-            MaskError: a mask has soft edges.
+            MaskError: a mask has soft edges, or a palette that contradicts another mask's.
         """
         if not folder.exists():
             raise InputError(
@@ -100,6 +100,7 @@ class Truth:
                 "give 3 or more with such names, since the first and the last are not scored",
             )
         shown: set[int] = set()
+        palettes = Palettes()
         for path in files.values():
             labels = read_labels(path)
             if labels.shape != clip.size:
@@ -107,6 +108,7 @@ class Truth:
                     f"{path} is {labels.shape}, but the video is {clip.size} (height, width)",
                     "give masks of the video's size",
                 )
+            palettes.add(path, labels)
             values = set(np.unique(labels).tolist()) - {0}
             # The first mask with an object is checked even if it has few values.
             if may_be_soft(labels) or (values and not shown):

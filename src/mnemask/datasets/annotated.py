@@ -17,8 +17,9 @@ from PIL import Image
 
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
-from mnemask.io.image_sequences import page_count, refuse_other_sizes
-from mnemask.io.images import FORMATS_AND_GIF, read_image
+from mnemask.io.frame_files import frames_among
+from mnemask.io.image_sequences import page_count, refuse_other_sizes, sample, turned_pictures
+from mnemask.io.images import FORMATS_AND_GIF, palette_of, read_image
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -29,8 +30,12 @@ from mnemask.io.label_files import (
     read_labels,
 )
 from mnemask.io.name_order import NameOrder, composed
+from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
+from mnemask.prompts.colour_ids import another_palette
 from mnemask.prompts.mask_file import inspect_mask
+from mnemask.prompts.mask_folder import match_frames
+from mnemask.prompts.mask_reading import RGB, rgb_of
 
 logger = logging.getLogger(__name__)
 
@@ -201,19 +206,52 @@ def refuse_soft_edges(path: Path) -> None:
         )
 
 
+class Palettes:
+    """The index of each colour in the palette files of one video, to detect palettes made for one file alone."""
+
+    def __init__(self) -> None:
+        self._known: dict[RGB, tuple[int, Path]] = {}
+
+    def add(self, path: Path, labels: Labels) -> None:
+        """Adds the colours of a mask's objects; raises MaskError if one had another index in an earlier mask.
+
+        Greys are not compared: they may stand for the indices.
+        """
+        if holds_labels(path):
+            return
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # the palette is read without decoding the pixels
+            if image.mode != "P":
+                return
+            palette = [rgb_of(colour) for colour in palette_of(image)]
+        counts = np.bincount(labels.ravel(), minlength=len(palette))
+        for index, colour in enumerate(palette):
+            if index == 0 or not counts[index] or len(set(colour)) == 1:
+                continue
+            known, earlier = self._known.setdefault(colour, (index, path))
+            if palette[known : known + 1] != [colour]:
+                raise another_palette(path, colour, index, earlier, known, "save all masks with the same palette")
+
+
 def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
     """Yields the frame index and the labels of each mask; all have the size of their frames, and none has soft edges.
 
     Raises:
         FrameError: the first frame with a mask cannot be read, or another one differs from it in size.
-        MaskError: a file is not a mask, has soft edges, or differs in size from the frames.
+        MaskError: a file is not a mask, has soft edges or a palette that contradicts another file's, or differs in
+            size from the frames.
     """
-    refuse_other_sizes([video.frames[index] for index in sorted(video.masks)], video.name)
+    frames = [video.frames[index] for index in sorted(video.masks)]
+    refuse_other_sizes(frames, video.name)
+    for note in turned_pictures(sample(frames)):
+        logger.warning("%s: %s", video.name, note)
     height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
+    palettes = Palettes()
     for index, path in video.masks.items():
         labels = video.read_labels(index)
-        if not video.single_object and may_be_soft(labels):
-            refuse_soft_edges(path)
+        if not video.single_object:
+            palettes.add(path, labels)
+            if may_be_soft(labels):
+                refuse_soft_edges(path)
         rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise MaskError(
@@ -283,6 +321,9 @@ def open_video(
 ) -> AnnotatedVideo:
     """Returns a video from a folder of frames and a folder of masks, matched by their names without suffix.
 
+    Unless the files are published ones, frames and masks are found as in `segment`: masks among the frames are left
+    out, with a warning, and masks may have names such as `00012_mask.png` (see `match_frames`).
+
     Args:
         name: the video's name.
         frames: folder of the frames, which are put in natural order, 9 before 10.
@@ -293,10 +334,12 @@ def open_video(
         published: where the files can be downloaded, for error messages; 255 is void in published masks for certain.
 
     Raises:
-        InputError: there are no frames or no masks, the frames are pages of one file, the frame of a mask is missing,
-            the mask of a frame is missing (with `every_frame`), or two frames have the same name.
+        InputError: there are no frames or no masks, the frames are pages of one file, a mask has no frame or a frame
+            two masks, the mask of a frame is missing (with `every_frame`), or two frames have the same name.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
+    if not published:
+        frame_names = _frames_among(name, FolderFiles(frames, frame_names))
     if len(frame_names) == 1 and (pages := page_count(frames / frame_names[0])) > 1:
         raise InputError(
             f"the frames of {name} are the {pages} pictures of one file, {frames / frame_names[0]}, but frames of data "
@@ -311,6 +354,8 @@ def open_video(
     pairs = _pair(frame_names, mask_names)
     if pairs.twin:
         raise InputError(f"{name} has two frames called {pairs.twin} in {frames}", "keep one of them")
+    if pairs.unframed and not published:
+        pairs = _match_as_segment(name, pairs, FolderFiles(masks, mask_names))
     missing = [frames / f"{stem}{frame_suffixes[0]}" for stem in pairs.unframed]
     if every_frame:
         missing += [masks / f"{stem}.png" for stem in pairs.unmasked]
@@ -318,6 +363,24 @@ def open_video(
         raise incomplete(name, missing, len(frame_names) + len(mask_names) + len(missing), published)
     files, mask_files = FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks)
     return AnnotatedVideo(name, files, mask_files, single_object, void_stated=bool(published))
+
+
+def _frames_among(name: str, images: FolderFiles) -> tuple[str, ...]:
+    """Returns the names of the frames among a video's images; logs what was left out or is ambiguous."""
+    found = frames_among([path for path in images if not is_preview(path)])
+    for note in found.notes:
+        logger.warning("%s: %s", name, note)
+    return tuple(path.name for path in found.paths)
+
+
+def _match_as_segment(name: str, pairs: "_Pairs", masks: FolderFiles) -> "_Pairs":
+    """Returns the pairs with masks whose names have affixes; logs if numbers were compared; raises MaskError."""
+    stems = [Path(frame).stem for frame in pairs.frames]
+    found, guess = match_frames(masks, stems)
+    if guess:
+        logger.warning("%s: %s", name, guess)
+    unmasked = tuple(stem for index, stem in enumerate(stems) if index not in found)
+    return replace(pairs, masks={index: path.name for index, path in found.items()}, unframed=(), unmasked=unmasked)
 
 
 def _with_label_file(
@@ -371,8 +434,6 @@ class _Pairs:
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
     order = NameOrder.of([Path(name).stem for name in frame_names])
-    for doubt in order.doubts:
-        logger.warning("%s", doubt)
     frames = tuple(map(str, sorted(map(Path, frame_names), key=order.key)))
     stems = [composed(Path(name).stem) for name in frames]
     masks = {composed(Path(name).stem): name for name in mask_names}

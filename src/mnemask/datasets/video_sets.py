@@ -78,8 +78,9 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
 def open_video_folders(root: Path | str, single_object: bool | None = None) -> list[AnnotatedVideo]:
     """Returns the one video in `root/frames` and `root/masks`, or each in `root/NAME/frames` and `root/NAME/masks`.
 
-    Frames may have any common image format and are in natural order. Masks are PNG files named like their frames;
-    frames may lack a mask. Folders with results of `mnemask evaluate` are no videos.
+    Frames may have any common image format and are in natural order; masks among them are left out. Masks are PNG files
+    named like their frames, or with what tools add (`00012_mask.png`); frames may lack a mask. Folders with results of
+    `mnemask evaluate` are no videos.
 
     Args:
         root: the folder.

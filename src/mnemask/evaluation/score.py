@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges, void_of
+from mnemask.datasets.annotated import Palettes, may_be_soft, refuse_soft_edges, void_of
 from mnemask.errors import InputError, counted, listed
 from mnemask.io.image_formats import cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -48,8 +48,9 @@ def score_folder(
         official_decay: whether to repeat the official tool's decay, which is wrong past 256 frames.
 
     Raises:
-        InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, or one
-            side has frame numbers and the other has names without any.
+        InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, the
+            palettes of a sequence contradict each other, or one side has frame numbers and the other has names without
+            any.
     """
     check_protocol(protocol)
     pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir))
@@ -57,12 +58,17 @@ def score_folder(
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, official_decay=official_decay)
         shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
-        undecided = protocol == "davis2017"
+        undecided = has_ids = protocol == "davis2017"
+        palettes = Palettes(), Palettes()
         for number, (truth, prediction) in enumerate(files):
             labels = {path: read_labels(path) for path in (truth, prediction) if path}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
+            if has_ids:
+                for known, path in zip(palettes, (truth, prediction), strict=True):
+                    if path:
+                        known.add(path, labels[path])
             if undecided and (labels[truth] == VOID).any():
                 scorer.void, undecided = void_of(path for path, _ in files[number:]), False
             predicted = labels[prediction] if prediction else np.zeros_like(labels[truth])

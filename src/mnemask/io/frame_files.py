@@ -333,7 +333,7 @@ def _doubles(series: Series) -> list[str]:
         if (alike and 2 * len(fewer) >= len(more)) or _are_companions(more, fewer):
             return [
                 f"{one[0].name} and {other[0].name} begin two series with the same numbers, which are read as one "
-                "video; to read one of them, give a pattern"
+                "video; to read one of them, give a pattern or a folder of its files alone"
             ]
     return []
 

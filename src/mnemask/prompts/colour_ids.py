@@ -175,12 +175,9 @@ class ColourIds:
             )
 
     def _learn(self, colour: RGB, object_id: int, file: MarkedFile) -> None:
-        if self.by_colour.setdefault(colour, object_id) != object_id:
-            raise MaskError(
-                f"mask {file.path} has {_hex(colour)} as index {object_id} but {self._said_by[colour]} has it as "
-                f"{self.by_colour[colour]}, so one of the palettes was made for its file alone",
-                "save all masks with the same palette, or as RGB",
-            )
+        if (known := self.by_colour.setdefault(colour, object_id)) != object_id:
+            remedy = "save all masks with the same palette, or as RGB"
+            raise another_palette(file.path, colour, object_id, self._said_by[colour], known, remedy)
         self._said_by.setdefault(colour, file.path)
 
     def ids_of(self, file: MarkedFile) -> dict[int, int]:
@@ -259,6 +256,7 @@ class ColourIds:
                 f"object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}",
                 f"use that colour if it is that object, or give its id (--at {typed(file.frame)}:ID={file.path.name})",
             )
+        self._refuse_colours_of_levels(file, new)
         if len(new) == len(file.colours):
             self._refuse_shifted(file)
         self._refuse_ambiguous(file, [colour for label, colour in new.items() if not is_davis or label in others])
@@ -275,6 +273,19 @@ class ColourIds:
             said = ", ".join(f"{_hex(colour)} is object {found[label]}" for label, colour in new.items())
             self.notes.append(f"{in_words(file.frame)}, {file.path.name}: {said}")
         return found
+
+    def _refuse_colours_of_levels(self, file: MarkedFile, new: Mapping[int, RGB]) -> None:
+        """Raises MaskError if new colours, turned to grey, are all objects of earlier masks with grey levels."""
+        levels = self._levels & self.known
+        kept = levels if file.shows_davis else set()  # the DAVIS colours of these ids
+        if new and all(_luma(colour) in levels and label not in kept for label, colour in new.items()):
+            colour = next(iter(new.values()))
+            level = _luma(colour)
+            raise MaskError(
+                f"mask {file.path} has {_hex(colour)}, which turned to grey is {level}, the level of object {level} in "
+                "other masks: they seem to have such colours turned to grey",
+                f"save all masks in colour, or give its id (--at {typed(file.frame)}:ID={file.path.name})",
+            )
 
     def _refuse_ambiguous(self, file: MarkedFile, colours: Sequence[RGB]) -> None:
         """Raises MaskError if colours are new, and may be those of objects that exist."""
@@ -301,6 +312,15 @@ class ColourIds:
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
                 f"use the same colour for both, or give its id (--at {typed(file.frame)}:ID={file.path.name})",
             )
+
+
+def another_palette(path: Path, colour: RGB, index: int, other: Path | str, other_index: int, remedy: str) -> MaskError:
+    """Returns the error for a file that has a colour as another index than an earlier file."""
+    return MaskError(
+        f"mask {path} has {_hex(colour)} as index {index} but {other} has it as {other_index}, so one of the palettes "
+        "was made for its file alone",
+        remedy,
+    )
 
 
 @cache
