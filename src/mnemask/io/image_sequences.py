@@ -24,8 +24,8 @@ from mnemask.io.images import (
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
+    deep_values_of,
     is_deep,
-    levels_of,
     open_image,
     read_picture,
     shown_size,
@@ -147,7 +147,12 @@ def _turned(paths: Sequence[Path]) -> Iterator[str]:
 
 def levels_of_frames(paths: Sequence[Path]) -> Levels | None:
     """Returns the black and white levels of a video's frames, from a sample of them; None if none is deep."""
-    return levels_of([path for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS])
+    return Levels.of_deep(deep_samples(paths))
+
+
+def deep_samples(paths: Sequence[Path]) -> Iterator[UInt16[np.ndarray, "..."] | None]:
+    """Yields the values of a sample of a video's frames that may be deep; None for those that are not."""
+    return (deep_values_of(path) for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS)
 
 
 def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:
