@@ -46,10 +46,17 @@ _MASK_WORDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FrameFiles:
-    """The files of a video's frames, in order, and notes on what was left out or is ambiguous."""
+    """The files of a video's frames, in order, and notes on what was left out or is ambiguous.
+
+    Attributes:
+        paths: the files.
+        notes: the sentences.
+        topics: what each of the notes from the frames' names is about, the same however many files there are by now.
+    """
 
     paths: Sequence[Path]
     notes: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
 
 def list_images(source: Path) -> list[Path]:
@@ -86,7 +93,14 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)
-    return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source), *_hidden(source)))
+    return replace(found, notes=(*found.notes, *notes_on_others(source, masks)))
+
+
+def notes_on_others(source: Path, masks: Collection[Path] = ()) -> Iterator[str]:
+    """Yields sentences on files of a folder or pattern that may be meant as frames, but are not."""
+    yield from _unread(source, masks)
+    yield from _lost(source)
+    yield from _hidden(source)
 
 
 def _lost(source: Path) -> Iterator[str]:
@@ -130,34 +144,36 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     names = {Path(path).name for path in given} | {path.name for path in masks}
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     out = set(is_given)
     mask_series = _mask_series(series, is_given)
     for shape in sorted(mask_series):
         members = series[shape]
         out.update(members)
         if len(members) > 1:
-            notes.append(f"{len(members)} files like {members[0].name} are masks of the frames beside them: left out")
+            note = f"{len(members)} files like {members[0].name} are masks of the frames beside them: left out"
         else:
-            notes.append(f"{members[0].name} is a mask: left out of the frames")
+            note = f"{members[0].name} is a mask: left out of the frames"
+        notes.append((shape, note))
     alone = is_given.difference(*(series[shape] for shape in mask_series))
-    notes += [f"{path.name} was given as a mask: left out of the frames" for path in sorted(alone)]
+    notes += [(path.name, f"{path.name} was given as a mask: left out of the frames") for path in sorted(alone)]
     seconds = _second_pictures([path for path in images if path not in out])
     out.update(seconds)
     if seconds:
-        notes.append(
+        note = (
             f"{listed((path.name for path in seconds), 1)}: left out, since the pictures of the same names in "
             "more common formats are the frames"
         )
+        notes.append(("second pictures", note))
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
-    notes += order.doubts
+    notes += [(_QUOTED.sub("", doubt), doubt) for doubt in order.doubts]
     doubles = _doubles(_series(kept, order))
-    notes += doubles
+    notes += [("series", note) for note in doubles]
     kept = sorted(kept, key=order.key)
     strangers = [] if order.hexadecimal else _strangers(kept)
-    notes += strangers if strangers or doubles else _copies(kept)
-    return FrameFiles(kept, tuple(notes))
+    notes += [("names", note) for note in (strangers if strangers or doubles else _copies(kept))]
+    return FrameFiles(kept, tuple(note for _, note in notes), tuple(topic for topic, _ in notes))
 
 
 def _second_pictures(images: Sequence[Path]) -> list[Path]:
@@ -217,6 +233,7 @@ _BARE_DECIMAL = re.compile(r"\.\d+")
 _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
 # How browsers and file managers name a second file of the same name.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
+_QUOTED = re.compile(r"(['\"]).*\1")
 _HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 

@@ -79,7 +79,7 @@ class ImageSequence:
         self._log = log or EventLog()
         _refuse_stacks(files.paths)
         self._levels = levels_of_frames(files.paths)
-        notes = (*files.notes, *_turned(sample(files.paths)))
+        notes = (*files.notes, *notes_on_orientation(sample(files.paths)))
         suffixes = {path.suffix for path in files.paths}
         suffix = suffixes.pop() if len(suffixes) == 1 else ""
         footage = Footage(is_deep=self._levels is not None)
@@ -129,7 +129,7 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
             )
 
 
-def _turned(paths: Sequence[Path]) -> Iterator[str]:
+def notes_on_orientation(paths: Sequence[Path]) -> Iterator[str]:
     """Yields a sentence if pictures are shown in another orientation than stored, in the same size."""
     for path in paths:
         try:
