@@ -23,7 +23,7 @@ from mnemask.io.images import (
     is_unread_picture,
     open_image,
 )
-from mnemask.io.name_order import NameOrder, numbers_of
+from mnemask.io.name_order import HALF_DAY_AFTER, HALF_DAY_BEFORE, NameOrder, composed, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import is_preview
 
@@ -234,7 +234,7 @@ _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
 # How browsers and file managers name a second file of the same name.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
 _QUOTED = re.compile(r"(['\"]).*\1")
-_HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
+_HALF_DAY = re.compile(rf"(?<=#)\s*{HALF_DAY_AFTER}|{HALF_DAY_BEFORE}\s?(?=#)", re.IGNORECASE)
 
 
 def _series(images: Sequence[Path], order: NameOrder | None = None) -> Series:
@@ -260,7 +260,7 @@ def _copies(frames: Sequence[Path]) -> list[str]:
 
 def _strangers(frames: Sequence[Path]) -> list[str]:
     """Returns a sentence if a few frames are not named like the others, such as a cover among numbered files."""
-    shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", path.stem)) for path in frames]
+    shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", composed(path.stem))) for path in frames]
     (usual, count), *others = Counter(shapes).most_common() or [("", 0)]
     odd = [(at, path) for at, (path, shape) in enumerate(zip(frames, shapes, strict=True)) if shape != usual]
     if not others or "#" not in usual or len(odd) > count * _FEW:
