@@ -151,6 +151,36 @@ def test_dates_out_of_order_and_numbers_in_words_are_a_doubt(names):
 @pytest.mark.parametrize(
     "names",
     [
+        ["950us", "1ms", "2ms", "10ms"],
+        ["900ms", "1s", "1.5s"],
+        ["z_900 \u00b5m", "z_1 mm"],
+        ["3mm_900us", "3mm_1ms"],
+        ["59s", "1min", "61s"],
+    ],
+)
+def test_numbers_with_different_units_are_a_doubt(names):
+    assert any("different units" in doubt for doubt in NameOrder.of(names).doubts)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["950ms", "1000ms"],
+        ["0.5s", "1s", "1.25s"],
+        ["1h2m3s", "1h10m3s"],
+        ["9h", "9h30m"],
+        [f"1{letter}" for letter in "abcdefghijklmnopqrs"],
+        ["cover", "1ms", "2ms"],
+        ["1m_5s", "2m_5s"],
+    ],
+)
+def test_numbers_with_one_unit_at_each_place_are_no_doubt(names):
+    assert not any("units" in doubt for doubt in NameOrder.of(names).doubts)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
         [f"10-{minute:02d}-{second:02d}" for minute in (5, 6) for second in (1, 30, 59)],
         [f"{scene:02d}-{shot:02d}-{take:02d}" for scene in (1, 2) for shot in (1, 2) for take in (1, 2)],
         [f"IMG_20240131_{i:06d}" for i in range(235957, 235960)] + ["IMG_20240201_000000"],

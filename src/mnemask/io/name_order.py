@@ -50,6 +50,7 @@ _OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # thousands separators
 _THOUSANDS = re.compile(
     rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
 )
+_WITH_UNIT = re.compile(r"\d+(?:[.,]\d+)?[\s_]?([num\u00b5\u03bc]?s|min|h|[numc\u00b5\u03bck]?m)(?![^\W\d_])")
 _MOST_DATES = 4096  # names that are searched for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
@@ -330,7 +331,7 @@ def _before_letters(stems: Sequence[str]) -> int:
 
 
 def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
-    """Yields sentences about numbers that do not affect the order: dates that contradict it, and number words."""
+    """Yields sentences about numbers that do not affect the order: dates that contradict it, words, units."""
     if not order.months and not order.year_last:
         some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, a sample is enough
         for date in (each for each in _DATES if stems and all(map(each.search, some))):
@@ -345,6 +346,19 @@ def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
         yield f"dates in names like {stems[0]!r} are read as day, month and year"
     if len({_number_words(stem) for stem in stems}) > 1:
         yield f"the numbers in names like {stems[0]!r} are written in words, which do not affect the order"
+    if _has_units(stems):
+        yield f"the numbers in names like {stems[0]!r} have different units, which do not affect the order"
+
+
+def _has_units(stems: Sequence[str]) -> bool:
+    """Returns whether all names have numbers with units, and those at one place differ: 900us before 1ms."""
+    units: dict[str, set[str]] = defaultdict(set)
+    for stem in stems:
+        if not _WITH_UNIT.search(stem):
+            return False
+        for found in _WITH_UNIT.finditer(stem):
+            units[_before_sign(found)].add(found[1])
+    return any(len(each) > 1 for each in units.values())
 
 
 def _number_words(stem: str) -> str:
