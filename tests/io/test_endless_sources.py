@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from refusals import refusal
 
 from mnemask.errors import FrameError
@@ -248,6 +248,69 @@ def test_a_folder_that_is_followed_from_a_later_image_does_not_decode_those_befo
     frames = list(VideoReader(tmp_path, follow=True, start=4, quiet_seconds=0.2))
     assert [(frame.index, frame.name) for frame in frames] == [(4, "4"), (5, "5")]
     assert decoded == ["4.png", "5.png"]
+
+
+def turn(folder, number):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.fromarray(NOISE[number]).save(folder / f"{number}.jpg", exif=exif)
+
+
+def save(folder, *names):
+    for number, name in enumerate(names):
+        Image.fromarray(NOISE[number]).save(folder / name)
+
+
+def save_masks(folder, number):
+    save(folder, f"{number}.jpg")
+    Image.fromarray(LABELS).save(folder / f"{number}_mask.png")
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (10, 24, 32, 3), np.uint8)
+LABELS = np.pad(np.ones((8, 8), np.uint8), ((8, 8), (12, 12)))
+NOTED = {
+    "turned pictures": lambda folder, t: turn(folder, t),
+    "two series": lambda folder, t: save(folder, f"{t}_L.png", f"{t}_R.png"),
+    "masks": save_masks,
+    "second pictures": lambda folder, t: save(folder, f"{t}.png", f"{t}.pgm"),
+    "two doubts of one kind": lambda folder, t: save(folder, f"x_-{t + 1}_y_-{t + 1}.png"),
+    "a cover": lambda folder, t: save(folder, f"frame{t}.png", "cover.png"),
+    "copies": lambda folder, t: save(folder, f"{t}.png", f"{t} (1).png"),
+    "unread pictures": lambda folder, t: save(folder, f"{t}.png") or (folder / f"{t}.heic").write_bytes(b""),
+    "hidden ones": lambda folder, t: save(folder, f"{t}.png", ".5.png"),
+}
+
+
+@pytest.mark.parametrize("kind", NOTED)
+def test_what_is_noted_of_a_folder_is_noted_once_when_it_is_followed(tmp_path, caplog, kind):
+    for t in range(9):
+        NOTED[kind](tmp_path, t)
+    whole = VideoReader(tmp_path).facts.notes
+    assert whole
+    caplog.clear()
+    reader = VideoReader(tmp_path, follow=True, quiet_seconds=0.1)
+    for _ in (*reader, *reader):
+        pass
+    assert sorted(reader.facts.notes) == sorted(whole)
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        f"{tmp_path.name}: {each}" for each in sorted(whole)
+    ]
+
+
+@pytest.mark.parametrize("kind", NOTED)
+def test_a_note_on_a_followed_folder_is_not_repeated_as_it_grows(tmp_path, caplog, kind):
+    NOTED[kind](tmp_path, 0)
+    reader = VideoReader(tmp_path, follow=True, quiet_seconds=0.1)
+    frames = iter(reader)
+    for t in range(1, 9):
+        next(frames)
+        NOTED[kind](tmp_path, t)
+    for _ in frames:
+        pass
+    assert 1 <= len(reader.facts.notes) <= 2
+    assert len([record for record in caplog.records if "appeared" not in record.getMessage()]) == len(
+        reader.facts.notes
+    )
 
 
 # Connections

@@ -171,6 +171,8 @@ def test_names_that_have_nothing_in_common_are_no_reason_for_a_note(tmp_path):
     "names",
     [
         [f"Shot at {hour}.00.00 AM" for hour in range(1, 11)] + ["Shot at 1.00.00 PM"],
+        [f"Captura {hour}.00.00 a. m." for hour in range(1, 11)] + ["Captura 1.00.00 p. m."],
+        [f"스크린샷 오전 {hour}.00.00" for hour in range(1, 11)] + ["스크린샷 오후 1.00.00"],
         [f"f_{t}" for t in range(-3, 20)],
         [f"{t / 10:g}" for t in range(30)],
     ],

@@ -52,6 +52,58 @@ def test_black_says_nothing_of_the_range():
     assert Levels.of([np.zeros((4, 4), np.uint16)]) == Levels()
 
 
+DARK = np.random.default_rng(1).integers(0, 9, GREY.shape[1:], np.uint16)
+
+
+def save_deep(folder, pictures):
+    for number, picture in pictures.items():
+        Image.fromarray(picture.astype(np.uint16)).save(folder / f"{number}.png")
+
+
+def followed(folder):
+    return VideoReader(folder, follow=True, quiet_seconds=0.2)
+
+
+def test_dark_frames_at_the_start_of_a_followed_folder_do_not_set_its_range(tmp_path):
+    save_deep(tmp_path, {0: DARK, 1: DARK} | {t: GREY[t] * 16.0 for t in range(2, 6)})
+    (tmp_path / "6.png").write_bytes((tmp_path / "5.png").read_bytes()[:200])
+    reader = followed(tmp_path)
+    read = [next(frame.image.numpy() for frame in reader)]
+    assert reader.facts.about == ("more than 8 bits: 4095 is white (12 bits)",)
+    (tmp_path / "6.png").unlink()
+    read = [frame.image.permute(1, 2, 0).numpy() for frame in reader]
+    assert all(np.array_equal(one, other) for one, other in zip(read, frames(tmp_path), strict=True))
+
+
+def test_black_frames_at_the_start_of_a_followed_folder_leave_its_range_open(tmp_path):
+    save_deep(tmp_path, {0: 0 * DARK})
+    reader, read = followed(tmp_path), []
+    for t, frame in enumerate(reader, 1):
+        read.append(int(frame.image.max()))
+        save_deep(tmp_path, {t: GREY[t] * 16.0} if t < 3 else {})
+    assert reader.facts.levels == Levels(0, 4095)
+    assert read == [0, *(pytest.approx(int(GREY[t].max()), abs=1) for t in (1, 2))]
+
+
+@pytest.mark.parametrize("pedestal", [0, 256])
+def test_a_followed_folder_in_which_only_dark_frames_are_is_read_by_10_bits_and_what_exceeds_them_is_said(
+    tmp_path, caplog, pedestal
+):
+    save_deep(tmp_path, {0: DARK + pedestal})
+    reader, read = followed(tmp_path), []
+    for t, frame in enumerate(reader, 1):
+        read.append(frame.image.numpy())
+        save_deep(tmp_path, {t: GREY[t] * 16.0} if t < 4 else {})
+    assert reader.facts.levels == Levels(0, 1023)
+    assert len(read) == 4
+    assert read[0].max() < 70
+    (note,) = reader.facts.notes
+    assert f"1.png holds values from {16 * int(GREY[1].min())} to {16 * int(GREY[1].max())}" in note
+    assert "1023 is white (10 bits)" in note
+    assert "without follow" in note
+    assert caplog.text.count(note) == 1
+
+
 def test_samples_are_not_held_together():
     alive, most = [], 0
 

@@ -36,6 +36,20 @@ IN_ORDER = {
         f"Screenshot 2024-05-01 at {time}M"
         for time in ("12.05.00\u202fA", "9.41.00\u202fA", "10.15.30\u202fA", "12.05.00\u202fP", "1.30.00\u202fP")
     ],
+    "screenshots in Spanish": [
+        f"Captura 2024-02-28 a la(s) {time}"
+        for time in ("11.59.58 a. m.", "12.00.01\u202fp.\u00a0m.", "1.00.01\u202fp.\u202fm.", "10.00.01 p.m.")
+    ],
+    "screenshots in Chinese": [
+        f"\u622a\u5c4f2024-02-28 {time}" for time in ("上午11.59.58", "下午12.00.01", "下午1.00.01", "下午10.00.01")
+    ],
+    "screenshots in Japanese": [
+        f"スクリーンショット 2024-02-28 {time}"
+        for time in ("午前0.05.00", "午前11.59.58", "午後0.00.01", "午後1.00.01", "午後10.00.01")
+    ],
+    "screenshots in Korean": [
+        f"스크린샷 2024-02-28 {time}" for time in ("오전 11.59.58", "오후 12.00.01", "오후 1.00.01", "오후 10.00.01")
+    ],
     "times of half a day": ["cam 1:05 am", "cam 11:59 am", "cam 12:00 pm", "cam 2:30 pm", "cam 2:31 pm"],
     "hashes": ["1e3", "8", "9", "10"],
     "days first": ["28-02-2024", "29-02-2024", "01-03-2024", "02-03-2024"],
@@ -132,6 +146,36 @@ def test_decimals_past_a_hundred_are_no_thousands(names):
 )
 def test_dates_out_of_order_and_numbers_in_words_are_a_doubt(names):
     assert len(NameOrder.of(names).doubts) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["950us", "1ms", "2ms", "10ms"],
+        ["900ms", "1s", "1.5s"],
+        ["z_900 \u00b5m", "z_1 mm"],
+        ["3mm_900us", "3mm_1ms"],
+        ["59s", "1min", "61s"],
+    ],
+)
+def test_numbers_with_different_units_are_a_doubt(names):
+    assert any("different units" in doubt for doubt in NameOrder.of(names).doubts)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["950ms", "1000ms"],
+        ["0.5s", "1s", "1.25s"],
+        ["1h2m3s", "1h10m3s"],
+        ["9h", "9h30m"],
+        [f"1{letter}" for letter in "abcdefghijklmnopqrs"],
+        ["cover", "1ms", "2ms"],
+        ["1m_5s", "2m_5s"],
+    ],
+)
+def test_numbers_with_one_unit_at_each_place_are_no_doubt(names):
+    assert not any("units" in doubt for doubt in NameOrder.of(names).doubts)
 
 
 @pytest.mark.parametrize(

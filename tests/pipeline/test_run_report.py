@@ -4,6 +4,7 @@ import json
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -74,12 +75,56 @@ def test_a_resumed_run_tells_all_that_happened_once(tiny_model, tmp_path, damage
     assert masks[0] == masks[1]
 
 
-@pytest.mark.parametrize("video", [{"exploded": {"count": 1, "frames": []}}, {"held": 3}, {"held": {"count": "many"}}])
-def test_a_checkpoint_that_garbles_what_happened_is_refused(tiny_model, tmp_path, damaged, video):
+def test_a_resumed_run_of_a_folder_that_has_grown_reads_it_by_the_same_range_which_the_report_states(
+    tiny_model, tmp_path
+):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    frames, masks = drawn_clip(6, 32, 48, num_objects=1)
+
+    def save(index, scale=15):
+        grey = frames[index].float().mean(dim=0).numpy()
+        cv2.imwrite(str(folder / f"{index}.png"), (grey * scale).astype(np.uint16))
+
+    def run(out, resume=None, stop=lambda: None):
+        tracker = mm.Tracker(tiny_model, short_side=None)
+        if resume is not None:
+            tracker = mm.Tracker.from_state(resume.state, tiny_model)
+        start = 0 if resume is None else resume.last_frame
+        with mm.VideoReader(folder, start=start, follow=True, quiet_seconds=0.2) as video:
+            mm.segment(
+                video, tracker, out, lambda frame: {1: masks[0, 0]} if frame.index == 0 else None, checkpoint_every=0.0,
+                resume=resume, stop=stop,
+            )  # fmt: skip
+        return json.loads((out / "report.json").read_text())["source"]
+
+    for index in range(4):
+        save(index)
+    count = iter(range(10))
+    source = run(tmp_path / "out", stop=lambda: "enough" if next(count) == 2 else None)
+    assert source["about"] == ["more than 8 bits: 4095 is white (12 bits)"]
+    save(4, scale=250)
+    resumed = run(tmp_path / "out", find_checkpoint(tmp_path / "out", torch.device("cpu"), {}))
+    assert (resumed["white"], resumed["about"]) == (4095, source["about"])
+    assert "4.png holds values" in resumed["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("part", "garbled"),
+    [
+        ("video", {"exploded": {"count": 1, "frames": []}}),
+        ("video", {"held": 3}),
+        ("video", {"held": {"count": "many"}}),
+        ("source", {"white": 4095}),
+        ("source", {"black": 0, "white": 0}),
+        ("source", {"black": 0, "white": "many"}),
+    ],
+)
+def test_a_checkpoint_that_garbles_the_video_is_refused(tiny_model, tmp_path, damaged, part, garbled):
     cut_off(tiny_model, tmp_path / "cut", damaged, 5)
     for path in (tmp_path / "cut/checkpoint").glob("*.bank"):
         tokens, facts = load_bank(path, torch.device("cpu"))
-        facts["run"]["progress"]["video"] = video
+        facts["run"]["progress"][part] = garbled
         save_bank(path, tokens, facts)
     with refusal(CheckpointError, "garbles"):
         find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})

@@ -18,7 +18,7 @@ from PIL import Image
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import frames_among
-from mnemask.io.image_sequences import page_count, refuse_other_sizes, sample, turned_pictures
+from mnemask.io.image_sequences import notes_on_orientation, page_count, refuse_other_sizes, sample
 from mnemask.io.images import FORMATS_AND_GIF, palette_of, read_image
 from mnemask.io.label_files import (
     Labels,
@@ -242,7 +242,7 @@ def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
     """
     frames = [video.frames[index] for index in sorted(video.masks)]
     refuse_other_sizes(frames, video.name)
-    for note in turned_pictures(sample(frames)):
+    for note in notes_on_orientation(sample(frames)):
         logger.warning("%s: %s", video.name, note)
     height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
     palettes = Palettes()

@@ -23,7 +23,7 @@ from mnemask.io.images import (
     is_unread_picture,
     open_image,
 )
-from mnemask.io.name_order import NameOrder, numbers_of
+from mnemask.io.name_order import HALF_DAY_AFTER, HALF_DAY_BEFORE, NameOrder, composed, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import is_preview
 
@@ -46,10 +46,17 @@ _MASK_WORDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FrameFiles:
-    """The files of a video's frames, in order, and notes on what was left out or is ambiguous."""
+    """The files of a video's frames, in order, and notes on what was left out or is ambiguous.
+
+    Attributes:
+        paths: the files.
+        notes: the sentences.
+        topics: what each of the notes from the frames' names is about, the same however many files there are by now.
+    """
 
     paths: Sequence[Path]
     notes: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
 
 def list_images(source: Path) -> list[Path]:
@@ -86,7 +93,14 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)
-    return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source), *_hidden(source)))
+    return replace(found, notes=(*found.notes, *notes_on_others(source, masks)))
+
+
+def notes_on_others(source: Path, masks: Collection[Path] = ()) -> Iterator[str]:
+    """Yields sentences on files of a folder or pattern that may be meant as frames, but are not."""
+    yield from _unread(source, masks)
+    yield from _lost(source)
+    yield from _hidden(source)
 
 
 def _lost(source: Path) -> Iterator[str]:
@@ -130,34 +144,36 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     names = {Path(path).name for path in given} | {path.name for path in masks}
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     out = set(is_given)
     mask_series = _mask_series(series, is_given)
     for shape in sorted(mask_series):
         members = series[shape]
         out.update(members)
         if len(members) > 1:
-            notes.append(f"{len(members)} files like {members[0].name} are masks of the frames beside them: left out")
+            note = f"{len(members)} files like {members[0].name} are masks of the frames beside them: left out"
         else:
-            notes.append(f"{members[0].name} is a mask: left out of the frames")
+            note = f"{members[0].name} is a mask: left out of the frames"
+        notes.append((shape, note))
     alone = is_given.difference(*(series[shape] for shape in mask_series))
-    notes += [f"{path.name} was given as a mask: left out of the frames" for path in sorted(alone)]
+    notes += [(path.name, f"{path.name} was given as a mask: left out of the frames") for path in sorted(alone)]
     seconds = _second_pictures([path for path in images if path not in out])
     out.update(seconds)
     if seconds:
-        notes.append(
+        note = (
             f"{listed((path.name for path in seconds), 1)}: left out, since the pictures of the same names in "
             "more common formats are the frames"
         )
+        notes.append(("second pictures", note))
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
-    notes += order.doubts
+    notes += [(_QUOTED.sub("", doubt), doubt) for doubt in order.doubts]
     doubles = _doubles(_series(kept, order))
-    notes += doubles
+    notes += [("series", note) for note in doubles]
     kept = sorted(kept, key=order.key)
     strangers = [] if order.hexadecimal else _strangers(kept)
-    notes += strangers if strangers or doubles else _copies(kept)
-    return FrameFiles(kept, tuple(notes))
+    notes += [("names", note) for note in (strangers if strangers or doubles else _copies(kept))]
+    return FrameFiles(kept, tuple(note for _, note in notes), tuple(topic for topic, _ in notes))
 
 
 def _second_pictures(images: Sequence[Path]) -> list[Path]:
@@ -217,7 +233,8 @@ _BARE_DECIMAL = re.compile(r"\.\d+")
 _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
 # How browsers and file managers name a second file of the same name.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
-_HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
+_QUOTED = re.compile(r"(['\"]).*\1")
+_HALF_DAY = re.compile(rf"(?<=#)\s*{HALF_DAY_AFTER}|{HALF_DAY_BEFORE}\s?(?=#)", re.IGNORECASE)
 
 
 def _series(images: Sequence[Path], order: NameOrder | None = None) -> Series:
@@ -243,7 +260,7 @@ def _copies(frames: Sequence[Path]) -> list[str]:
 
 def _strangers(frames: Sequence[Path]) -> list[str]:
     """Returns a sentence if a few frames are not named like the others, such as a cover among numbered files."""
-    shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", path.stem)) for path in frames]
+    shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", composed(path.stem))) for path in frames]
     (usual, count), *others = Counter(shapes).most_common() or [("", 0)]
     odd = [(at, path) for at, (path, shape) in enumerate(zip(frames, shapes, strict=True)) if shape != usual]
     if not others or "#" not in usual or len(odd) > count * _FEW:

@@ -5,18 +5,21 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mnemask.io.frame_files import frames_among, image_files
-from mnemask.io.images import levels_of, read_picture, refuse_piped_stack
+from mnemask.io.frame_files import frames_among, image_files, notes_on_others
+from mnemask.io.image_sequences import deep_samples, notes_on_orientation, sample
+from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack
 from mnemask.io.live import Backoff
-from mnemask.io.pictures import Damaged, Levels, Pictures, Readable, SourceFacts
+from mnemask.io.pictures import Damaged, Levels, Picture, Pictures, Readable, SourceFacts, extremes
 
 logger = logging.getLogger(__name__)
 
 
 _LOOK_MILLISECONDS = 100
+_TURNED, _OTHERS, _RANGE = "orientation", "other files", "range of values"  # topics of notes
 
 
 class GrowingFile:
@@ -95,31 +98,38 @@ class GrowingFolder:
     """The images of a folder and those added while it is read; it ends when none was added for a while.
 
     An image is yielded once it can be decoded completely, or once a later one exists. One that appears after its
-    successor in natural order was read is left out with a warning in the log. With more than 8 bits, the first image
-    determines the range of the values.
+    successor in natural order was read is left out with a warning in the log. With more than 8 bits, the images that
+    are there when the first is read, or the first that is not black, determine the range of the values.
+
+    `facts` are added to while it is read.
     """
 
     frames_per_second = num_frames = None
     repeatable = True
-    facts = SourceFacts(timed=False)
 
     def __init__(self, folder: Path, name: str, backoff: Backoff, masks: Collection[Path] = ()) -> None:
         self.name = name
+        self.facts = SourceFacts(timed=False)
         self._folder, self._masks = folder, masks
         self._backoff = backoff
+        self._topics: set[str] = set()
+
+    def keep_levels(self, levels: Levels | None) -> None:
+        """Reads by the levels of an earlier reader, which may have begun when other images were there."""
+        self.facts = replace(self.facts, levels=levels)
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on as they appear, including unreadable ones."""
         seen: set[Path] = set()
         last: Path | None = None
         index = 0
-        levels: Levels | None = None
         while True:
             waiting = self._after(last, seen)
+            if waiting:
+                self._look_at(waiting)
             for path in waiting:
-                levels = levels or levels_of([path])
                 skipped = index < start and path != waiting[-1]
-                picture = None if skipped else read_picture(path, index, levels)
+                picture = None if skipped else self._read(path, index)
                 if isinstance(picture, Damaged) and path == waiting[-1] and self._backoff.wait():
                     break  # it may still be written
                 last = path
@@ -134,9 +144,64 @@ class GrowingFolder:
     def close(self) -> None:
         """Does nothing: no file stays open between two images."""
 
+    def _read(self, path: Path, index: int) -> Picture | Damaged:
+        levels = self.facts.levels
+        picture = read_picture(path, index, levels)
+        if isinstance(picture, Damaged):
+            return picture
+        if levels is not None:
+            self._compare(picture, path, levels)
+            return picture
+        # It may have been incomplete when the levels were looked for.
+        self._look_for_levels([path])
+        return picture if self.facts.levels is None else read_picture(path, index, self.facts.levels)
+
+    def _look_at(self, waiting: Sequence[Path]) -> None:
+        """Determines the levels before the first of these images is read, and notes what cannot be seen in names."""
+        if self.facts.levels is None:
+            self._look_for_levels(waiting)
+        if _TURNED not in self._topics:
+            self._say((_TURNED, note) for note in notes_on_orientation(sample(waiting)))
+        if _OTHERS not in self._topics:
+            self._say((_OTHERS, note) for note in notes_on_others(self._folder, self._masks))
+            self._topics.add(_OTHERS)
+
+    def _look_for_levels(self, paths: Sequence[Path]) -> None:
+        """Determines the levels if some of these images have more than 8 bits and are not black."""
+        samples = deep_samples(paths)
+        levels = Levels.of_deep(values for values in samples if values is not None and extremes(values)[1])
+        if levels is not None:
+            self.keep_levels(levels.for_more())
+
+    def _compare(self, picture: Picture, path: Path, levels: Levels) -> None:
+        """Warns once of an image with values outside the levels: those of memory cannot be changed any more."""
+        may_exceed = int(picture.image.max()) == 255 or (levels.black and not int(picture.image.min()))
+        if _RANGE in self._topics or levels == Levels() or not may_exceed:
+            return
+        values = deep_values_of(path)
+        if values is None:
+            return
+        lowest, highest = extremes(values)
+        if lowest < levels.black or highest > levels.white:
+            note = (
+                f"{path.name} holds values from {lowest} to {highest}, but by the first pictures {levels}: all beyond "
+                "is clipped; to use the range of all pictures, read the finished folder without follow (--follow)"
+            )
+            self._say([(_RANGE, note)])
+
+    def _say(self, notes: Iterable[tuple[str, str]]) -> None:
+        """Logs the notes on topics that have not come up before, and adds them to the facts."""
+        new = [(topic, note) for topic, note in notes if topic not in self._topics]
+        for topic, note in new:
+            logger.warning("%s: %s", self.name, note)
+            self._topics.add(topic)
+        self.facts = replace(self.facts, notes=(*self.facts.notes, *(note for _, note in new)))
+
     def _after(self, last: Path | None, seen: set[Path]) -> list[Path]:
-        """Returns the unseen images after the last one in natural order, and warns once of those before it."""
-        images = list(frames_among(image_files(self._folder), self._masks).paths)
+        """Returns the unseen images after the last one in natural order, and warns once of all that is left out."""
+        found = frames_among(image_files(self._folder), self._masks)
+        self._say(zip(found.topics, found.notes, strict=True))
+        images = list(found.paths)
         begin = images.index(last) + 1 if last in images else 0
         late = [path for path in images[:begin] if path not in seen]
         seen.update(late)

@@ -24,8 +24,8 @@ from mnemask.io.images import (
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
+    deep_values_of,
     is_deep,
-    levels_of,
     open_image,
     read_picture,
     shown_size,
@@ -79,7 +79,7 @@ class ImageSequence:
         self._log = log or EventLog()
         _refuse_stacks(files.paths)
         self._levels = levels_of_frames(files.paths)
-        notes = (*files.notes, *turned_pictures(sample(files.paths)))
+        notes = (*files.notes, *notes_on_orientation(sample(files.paths)))
         suffixes = {path.suffix for path in files.paths}
         suffix = suffixes.pop() if len(suffixes) == 1 else ""
         footage = Footage(is_deep=self._levels is not None)
@@ -129,7 +129,7 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
             )
 
 
-def turned_pictures(paths: Sequence[Path]) -> Iterator[str]:
+def notes_on_orientation(paths: Sequence[Path]) -> Iterator[str]:
     """Yields a sentence if pictures are shown in another orientation than stored, in the same size."""
     for path in paths:
         try:
@@ -148,7 +148,12 @@ def turned_pictures(paths: Sequence[Path]) -> Iterator[str]:
 
 def levels_of_frames(paths: Sequence[Path]) -> Levels | None:
     """Returns the black and white levels of a video's frames, from a sample of them; None if none is deep."""
-    return levels_of([path for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS])
+    return Levels.of_deep(deep_samples(paths))
+
+
+def deep_samples(paths: Sequence[Path]) -> Iterator[UInt16[np.ndarray, "..."] | None]:
+    """Yields the values of a sample of a video's frames that may be deep; None for those that are not."""
+    return (deep_values_of(path) for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS)
 
 
 def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:

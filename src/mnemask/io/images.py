@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +117,7 @@ def read_picture(path: Path, index: int, levels: Levels | None = None) -> Pictur
         return Damaged(error, index, name=path.stem)
 
 
-def levels_of(paths: Sequence[Path]) -> Levels | None:
-    """Returns the black and white levels of images of more than 8 bits; None if none has more."""
-    return Levels.of_deep(_deep_values_of(path) for path in paths)
-
-
-def _deep_values_of(path: Path) -> UInt16[np.ndarray, "..."] | None:
+def deep_values_of(path: Path) -> UInt16[np.ndarray, "..."] | None:
     """Returns the values of an image that has more than 8 bits and can be read; None for others."""
     try:
         with open_image(path) as image:

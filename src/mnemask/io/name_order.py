@@ -20,9 +20,14 @@ _RUN = re.compile(r"\d+(?:[.,]\d+)+")
 # 0p25: some programs write the decimal point as a p.
 _P_NUMBER = re.compile(r"(?<!\d)(?<!\dp)(\d+)p(\d+)(?!p?\d)")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
-# 9.41.00 AM, as in the names of screenshots, with any of the spaces that occur there.
+HALF_DAY_BEFORE, HALF_DAY_AFTER = r"([上下]午|午[前後]|오[전후])", r"([ap])(?:\.\s?)?m\.?(?![a-z])"
+_SECOND_HALF = ("p", "P", "下午", "午後", "오후")
+_MINUTES = r"[.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?"
+# 9.41.00 AM or 上午9.41.00, as in the names of screenshots, with any of the spaces that occur there.
 _TWELVE_HOURS = re.compile(
-    r"(?<!\d)(0?[1-9]|1[0-2])([.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?)[\s_.-]*([ap])\.?m\.?(?![a-z])", re.IGNORECASE
+    rf"(?<!\d)(0?[1-9]|1[0-2])({_MINUTES})[\s_.-]*{HALF_DAY_AFTER}|"
+    rf"{HALF_DAY_BEFORE}\s?(1[0-2]|0?\d)({_MINUTES})(?!\d)",
+    re.IGNORECASE,
 )
 # 28-02-2024 or 02.28.2024, with the same separator in both places.
 _DATE = re.compile(r"(?<!\d)(\d{1,2})([-_. ])(\d{1,2})\2((?:19|20)\d{2})(?!\d)")
@@ -45,6 +50,7 @@ _OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # thousands separators
 _THOUSANDS = re.compile(
     rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
 )
+_WITH_UNIT = re.compile(r"\d+(?:[.,]\d+)?[\s_]?([num\u00b5\u03bc]?s|min|h|[numc\u00b5\u03bck]?m)(?![^\W\d_])")
 _MOST_DATES = 4096  # names that are searched for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
@@ -236,7 +242,12 @@ def _shape(text: str) -> str:
 
 def _of_24_hours(stem: str) -> str:
     """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 in place of 12.05.00 AM."""
-    return _TWELVE_HOURS.sub(lambda t: f"{int(t[1]) % 12 + 12 * (t[3] in 'pP'):02d}{t[2]}", stem)
+    return _TWELVE_HOURS.sub(_time_of_24_hours, stem)
+
+
+def _time_of_24_hours(time: re.Match[str]) -> str:
+    hour, minutes, half = time.group(1, 2, 3) if time[1] else time.group(5, 6, 4)
+    return f"{int(hour) % 12 + 12 * (half in _SECOND_HALF):02d}{minutes}"
 
 
 def _with_month_numbers(stem: str) -> str:
@@ -320,7 +331,7 @@ def _before_letters(stems: Sequence[str]) -> int:
 
 
 def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
-    """Yields sentences about numbers that do not affect the order: dates that contradict it, and number words."""
+    """Yields sentences about numbers that do not affect the order: dates that contradict it, words, units."""
     if not order.months and not order.year_last:
         some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, a sample is enough
         for date in (each for each in _DATES if stems and all(map(each.search, some))):
@@ -335,6 +346,19 @@ def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
         yield f"dates in names like {stems[0]!r} are read as day, month and year"
     if len({_number_words(stem) for stem in stems}) > 1:
         yield f"the numbers in names like {stems[0]!r} are written in words, which do not affect the order"
+    if _has_units(stems):
+        yield f"the numbers in names like {stems[0]!r} have different units, which do not affect the order"
+
+
+def _has_units(stems: Sequence[str]) -> bool:
+    """Returns whether all names have numbers with units, and those at one place differ: 900us before 1ms."""
+    units: dict[str, set[str]] = defaultdict(set)
+    for stem in stems:
+        if not _WITH_UNIT.search(stem):
+            return False
+        for found in _WITH_UNIT.finditer(stem):
+            units[_before_sign(found)].add(found[1])
+    return any(len(each) > 1 for each in units.values())
 
 
 def _number_words(stem: str) -> str:

@@ -93,6 +93,23 @@ class Levels:
         first = next(deep, None)
         return None if first is None else cls.of(chain([first], deep))
 
+    @classmethod
+    def of_report(cls, source: Mapping[str, Any]) -> "Levels | None":
+        """Returns the levels in `SourceFacts.to_dict`; raises KeyError, TypeError or ValueError for malformed ones."""
+        if "white" not in source:
+            return None
+        levels = cls(int(source["black"]), int(source["white"]))
+        if not 0 <= levels.black < levels.white <= _WHITES[-1]:
+            raise ValueError(levels)
+        return levels
+
+    def for_more(self) -> "Levels":
+        """Returns the levels for a video that begins with the pictures of these levels: those of 10 bits or more.
+
+        Its first pictures may be dark, as with a covered lens, so that they show neither its range nor a narrow one.
+        """
+        return self if self.white > _WHITES[1] else Levels(0, _WHITES[1])
+
     def to_8_bits(self, values: UInt16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
         """Returns the values scaled to 0 to 255; those outside the levels are clipped."""
         span = self.white - self.black

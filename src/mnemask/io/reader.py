@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnemask.errors import FrameError
+from mnemask.io.growing import GrowingFolder
 from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.live import latest_frame
-from mnemask.io.pictures import Damaged, EventLog, Picture, Pictures, Readable, ReaderEvents, SourceFacts
+from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame, frame_name
 
@@ -151,8 +152,6 @@ class VideoReader:
             frame rate varies; None if the source does not state its length.
         counted: whether `last` is exact, rather than estimated from a duration or a time.
         files: the frames' files, by number, if each frame is a file and all exist; else None.
-        facts: what is known beforehand, for the user: files left out, levels of more than 8 bits, pixels that are not
-            square.
 
     Raises:
         FrameError: the source is missing, empty or not readable as a video, or an option does not apply to it. While
@@ -187,7 +186,6 @@ class VideoReader:
         following = quiet_seconds if follow else None
         how = Opening(live, following, goes_on, reconnect, self._interrupted, self._log, masks, originals)
         self._source = open_source(source, how)
-        self.facts = self._source.facts
         try:
             check_range(self._start, self._stop, self._source.name, self.facts)
         except FrameError:
@@ -207,6 +205,14 @@ class VideoReader:
         by_time = self._stop is not None and self._stop.frame is None
         self.counted = bool(getattr(self._source, "counted", True)) and not by_time
         self.files: Sequence[Path] | None = getattr(self._source, "files", None)
+
+    @property
+    def facts(self) -> SourceFacts:
+        """What is known beforehand, for the user: files left out, levels of more than 8 bits, pixels not square.
+
+        What is known of a followed folder grows as its images are read.
+        """
+        return self._source.facts
 
     @property
     def events(self) -> ReaderEvents:
@@ -326,6 +332,15 @@ class VideoReader:
         except FrameError:
             if not self._interrupted.is_set():
                 raise
+
+    def keep_levels(self, levels: Levels | None) -> None:
+        """Reads a followed folder by the black and white levels of an earlier reader, `facts.levels` of which they are.
+
+        A folder has grown since: without them, a resumed run could see other pictures than it would have seen without
+        the interruption. Other sources show the same levels each time.
+        """
+        if isinstance(self._source, GrowingFolder):
+            self._source.keep_levels(levels)
 
     def interrupt(self) -> None:
         """Ends the current iteration as if the video had ended; works from any thread, also while it waits for more.

@@ -16,6 +16,7 @@ from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
+from mnemask.io.pictures import Levels
 from mnemask.io.sources import is_same_video
 from mnemask.io.table import packed
 from mnemask.io.written import Written, foreign
@@ -65,6 +66,7 @@ class Checkpoint:
         resume_states: the state that each writer resumes from.
         progress: the saved part of `RunProgress`.
         events: what happened to the video so far.
+        levels: the black and white levels by which its pictures were read, if they have more than 8 bits.
     """
 
     state: TrackerState
@@ -73,6 +75,7 @@ class Checkpoint:
     resume_states: Mapping[str, ResumeState]
     progress: Mapping[str, Any]
     events: ReaderEvents
+    levels: Levels | None
 
     @property
     def last_frame(self) -> int:
@@ -138,7 +141,9 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
                 f"finish the run with that version, or {_BEGIN_AGAIN}",
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
-        return Checkpoint(state, int(run["position"]), run["settings"], run["resume_states"], run["progress"], events)
+        levels = Levels.of_report(run["progress"]["source"])
+        position = int(run["position"])
+        return Checkpoint(state, position, run["settings"], run["resume_states"], run["progress"], events, levels)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -117,7 +117,7 @@ class RunProgress:
     def saved(self) -> dict[str, Any]:
         """Returns the part that is stored in checkpoints."""
         numbers = ("frames", "seconds", "most_tokens", "most_bytes")
-        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video")
+        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video", "source")
         return {name: getattr(self, name) for name in kept}
 
 

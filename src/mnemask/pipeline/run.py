@@ -4,6 +4,7 @@ Decoding, tracking and writing overlap through bounded queues, so a long video n
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -127,11 +128,7 @@ def segment(
             places=places,
             written=written,
             lock=lock,
-            progress=RunProgress(
-                settings=settings or {},
-                source=reader.facts.to_dict() if reader else {},
-                objects=infos,
-            ),
+            progress=RunProgress(settings=settings or {}, objects=infos),
             prompts=prompts,
             preview=preview,
             every=checkpoint_every,
@@ -141,6 +138,8 @@ def segment(
             stop=stop,
             on_frame=on_frame,
         )
+        if reader is not None and resume is not None:
+            reader.keep_levels(resume.levels)
         # The reader is closed last: it may be waiting for a camera, and everything else must be saved by then.
         with closing(cast(Generator[Picture, None, None], prefetch(frames))) as ahead:
             try:
@@ -295,7 +294,7 @@ class _Run:
 
     def report(self) -> None:
         """Writes the report; removes the checkpoints if the run is complete or wrote no frame."""
-        self.progress.video = self._happened().to_dict()
+        self._describe_video()
         self.progress.video_goes_on = self.reader is not None and self.reader.goes_on
         self.progress.seconds = time.perf_counter() - self.begin
         if self.outputs is not None:
@@ -380,8 +379,13 @@ class _Run:
 
     def _pending(self, position: int, state: TrackerState, outputs: Outputs) -> PendingCheckpoint:
         # Frames are read ahead: events of those will be noted again by the resumed run.
-        self.progress.video = self._happened().within(end=position).to_dict()
+        self._describe_video(position)
         return PendingCheckpoint(position, state, outputs.resume_states(), self.progress.saved())
+
+    def _describe_video(self, end: int = sys.maxsize) -> None:
+        """Sets what the report says of the video, with the events before frame `end`."""
+        self.progress.source = self.reader.facts.to_dict() if self.reader else {}
+        self.progress.video = self._happened().within(end=end).to_dict()
 
     def _happened(self) -> ReaderEvents:
         """Returns the events of the video, including those before the run was resumed."""
