@@ -45,8 +45,17 @@ def _is_cut_out(path: Path, object_id: int | None) -> bool:
     return path.parent.name == str(object_id)
 
 
-def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> InputError:
-    """Returns the error for a prompt beyond the video's last frame; `about`: the length is an estimate."""
+def beyond_the_end(frame: int, num_frames: int, *, about: bool = False, stop: str | None = None) -> InputError:
+    """Returns the error for a prompt beyond the video's last frame.
+
+    Args:
+        frame: the frame of the prompt.
+        num_frames: the number of frames that are read.
+        about: whether that is an estimate.
+        stop: where reading stops, if that is before the video's end.
+    """
+    if stop is not None:
+        return InputError(f"masks are given for frame {frame}, but --stop {stop} ends before it", "correct one of them")
     frames = f"about {num_frames} frames" if about else f"{num_frames} frames"
     return InputError(
         f"masks are given for frame {frame} but the video has {frames} (counted from 0)",
