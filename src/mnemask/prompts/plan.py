@@ -264,17 +264,22 @@ class PromptPlan:
         """Reads all files once, and works out which objects appear and disappear at which frame."""
         files = []
         shared: list[Overlap] = []
+        noted: dict[str, list[At]] = {}
         for _, places_here in groupby(places, key=lambda at: at.frame):
             read = []
             for at in places_here:
                 reading = inspect_mask(at.path, void=self.void, cut_out=_is_cut_out(at.path, at.object_id))
                 clean_or_refuse(at.path, reading, self.antialiased)
-                self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
+                for note in reading.notes:
+                    noted.setdefault(note, []).append(at)
                 file = MarkedFile.of(at.path, at.frame, reading, at.object_id)
                 read.append((file, reading.labels.astype(np.uint16)))
             files += [file for file, _ in read]
             if len(read) > 1:
                 shared += overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
+        for note, (at, *more) in noted.items():
+            also = f" and {counted(len(more), 'more mask')}" if more else ""
+            self.notes.append(f"{in_words(at.frame)}, {at.path.name}{also}: {note}")
         later = {at.path for at in self.later}
         given = [file for file in files if file.path not in later]
         alone = not (self._known or self.later or self.boxes or self.clicks)
