@@ -1,6 +1,7 @@
 """One step of one or several videos: what the network computes is batched over all of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPromp
 if TYPE_CHECKING:
     import mnemask.tracker
 
+log = logging.getLogger(__name__)
+
+MASK_FILES_VOID = 255
 SOONEST = 2  # fewest frames from a write to an early one, so that flickering masks are not written in every frame
 
 
@@ -73,6 +77,22 @@ def _follow(steps: Sequence["Step"]) -> list[Masks]:
     return [step.finish(seen, prob, value) for step, seen, prob, value in zip(steps, each, probs, values, strict=True)]
 
 
+def known_masks(prompts: Prompts | None, frame: Frame, device: torch.device) -> tuple[ValidPrompts, list[int]]:
+    """Returns what `validate_prompts` does; warns if a label map seems to have the void contour of a mask file."""
+    given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, device)
+    if MASK_FILES_VOID in given and min(given) < MASK_FILES_VOID and not isinstance(prompts, Mapping):
+        from mnemask.prompts.mask_reading import is_contour  # only here, since it imports all kinds of prompts
+
+        others = torch.stack([mask for object_id, mask in given.items() if object_id != MASK_FILES_VOID]).any(0)
+        if is_contour(given[MASK_FILES_VOID].cpu().numpy(), others.cpu().numpy()):
+            log.warning(
+                "%d in the label map of frame %d is a thin contour, as void is in mask files, but it is object %d "
+                "here: read the file with mm.read_mask, or set the contour to 0",
+                *(MASK_FILES_VOID, frame.index, MASK_FILES_VOID),
+            )
+    return given, gone
+
+
 @dataclass(slots=True)
 class Step:
     """One video's part of a step.
@@ -101,7 +121,7 @@ class Step:
                 "resize it, or start a new tracker",
             )
         preprocess.refuse_too_long(frame.size, tracker.short_side, f"frame {frame.index}")
-        given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, tracker.model.device)
+        given, gone = known_masks(prompts, frame, tracker.model.device)
         if given:
             tracker.refuse_if_frozen(f"the masks of objects {sorted(given)}")
         return cls(tracker, frame, given, gone)

@@ -22,8 +22,8 @@ from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import FiniteCheck, isolated_torch_modes, out_of_memory_named
 from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
-from mnemask.step import labels_of, step_together, undone_on_failure
-from mnemask.types import Frame, Masks, Objects, Picture, Prompts, is_whole, validate_prompts
+from mnemask.step import known_masks, labels_of, step_together, undone_on_failure
+from mnemask.types import Frame, Masks, Objects, Picture, Prompts, is_whole
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
@@ -168,7 +168,7 @@ class Tracker:
 
     def _step_in_views(self, frame: Frame, prompts: Prompts | None) -> Masks:
         """Returns the masks averaged over all views; if an error is raised, all views keep their previous state."""
-        given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, self.model.device)
+        given, gone = known_masks(prompts, frame, self.model.device)
         answers, num_objects = [], len({*self.object_ids, *given})
         with self.turn, out_of_memory_named(frame.size, num_objects), ExitStack() as stack:
             for tracker in self.trackers:

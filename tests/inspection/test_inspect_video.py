@@ -4,11 +4,13 @@ import cv2
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from PIL import Image
 from refusals import refusal
 
 from mnemask import Budget, Frame, InputError, Tracker
 from mnemask.errors import CheckpointError, FrameError, OutputError
 from mnemask.inspection import inspect_bank, inspect_video
+from mnemask.io import VideoReader
 from mnemask.io.written import Written
 from mnemask.memory.policies import LFU
 from mnemask.memory.storage import load_bank, save_bank
@@ -168,4 +170,13 @@ def test_masks_beyond_the_end_of_frames_of_unknown_number_are_refused_before_any
     of_frame.to_come = {0: (1,), 3: (2,), 8: (1,)}
     with refusal(InputError, "frame 8", "8 frames"):
         inspect_video(frames, tracker, of_frame, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_from_the_stop_of_the_reader_on_is_refused_with_the_stop(clip, tracker, tmp_path):
+    frames, prompts = clip
+    for frame in frames:
+        Image.fromarray(frame.image.permute(1, 2, 0).numpy()).save(tmp_path / f"{frame.index}.png")
+    with VideoReader(tmp_path, stop=4) as video, refusal(InputError, "frame 5", "stop=4"):
+        inspect_video(video, tracker, given(prompts), tmp_path / "out", at_frames=[5])
     assert not (tmp_path / "out").exists()

@@ -700,6 +700,29 @@ def test_of_a_stop_that_is_a_time_an_uneven_video_promises_no_frame_before_the_l
             Expected.of(video).refuse_beyond([9])
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "how", "stop", "end"),
+    [
+        ("even.mp4", "libx264", {"bf": "3"}, "0.4s", 10),
+        ("even.ts", "libx264", {"bf": "3"}, "0.4s", 10),
+        ("even.mkv", "libx264", {"bf": "3"}, "00:00:00.4", 10),
+        ("even.avi", "mpeg4", {}, "400ms", 10),
+        ("uneven.mp4", "libx264", {"ticks": [*range(0, 100, 10), *range(1000, 21_000, 1000)]}, "0.1s", 10),
+        ("dense.mkv", "libx264", {"ticks": [*range(0, 26, 1), 1000, 2000, 3000, 4000], "bf": "3"}, "1s", 26),
+    ],
+)
+def test_the_last_frame_before_a_stop_that_is_a_time_is_known_before_reading(
+    video_file, clip, name, codec, how, stop, end
+):
+    with VideoReader(video_file(name, clip[:30], codec, **how), stop=stop) as video:
+        expected = Expected.of(video)
+        expected.refuse_beyond([0, end - 1])
+        for frame in (end, end + 1, end + 3, 29):
+            with refusal(InputError, f"frame {frame}, but --stop {stop} ends before it"):
+                expected.refuse_beyond([frame])
+        assert len(list(video)) == end
+
+
 @pytest.mark.parametrize("part", [{"start": 8, "stop": "0.2s"}, {"stop": "0s"}, {"start": "0.2s", "stop": 3}])
 def test_a_stop_before_the_start_is_no_range_also_where_one_is_a_time(video_file, clip, part):
     with refusal(FrameError, "is not a range"):

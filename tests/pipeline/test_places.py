@@ -326,29 +326,60 @@ def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_mode
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
-def test_masks_just_beyond_the_end_of_a_video_are_refused_before_the_first_frame(tiny_model, tmp_path, clip, suffix):
-    class Prompts:
-        def __init__(self, last):
-            self.to_come = {last: [2]}
+class LaterPrompts:
+    """The first mask, and an object that is to come in another frame."""
 
-        def __call__(self, frame):
-            self.to_come.pop(frame.index, None)
-            return clip[1] if frame.index == 0 else None
+    def __init__(self, clip, later):
+        self.first, self.to_come = clip[1], {later: [2]}
 
+    def __call__(self, frame):
+        self.to_come.pop(frame.index, None)
+        return self.first if frame.index == 0 else None
+
+
+def encoded(clip, path):
     with mm.VideoReader(clip[0]) as video:
         pictures = [frame.image.permute(1, 2, 0).numpy() for frame in video]
-    with av.open(str(tmp_path / f"v{suffix}"), "w") as container:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+def test_masks_just_beyond_the_end_of_a_video_are_refused_before_the_first_frame(tiny_model, tmp_path, clip, suffix):
+    path = encoded(clip, tmp_path / f"v{suffix}")
     for last in (NUM_FRAMES, NUM_FRAMES - 1):
         expected = refusal(InputError, f"{NUM_FRAMES}") if last == NUM_FRAMES else contextlib.nullcontext()
-        with expected, mm.VideoReader(tmp_path / f"v{suffix}") as video:
-            mm.segment(video, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", Prompts(last))
+        with expected, mm.VideoReader(path) as video:
+            mm.segment(video, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", LaterPrompts(clip, last))
         assert (tmp_path / "out").exists() == (last < NUM_FRAMES)
+
+
+@pytest.mark.parametrize("later", [2, 3, 4])
+def test_masks_just_beyond_a_stop_that_is_a_time_are_refused_before_an_earlier_run_is_removed(
+    tiny_model, tmp_path, clip, later
+):
+    path, out = encoded(clip, tmp_path / "v.mp4"), tmp_path / "out"
+    run(tiny_model, out, clip)
+    before = files(out)
+    with refusal(InputError, f"frame {later}", "--stop 0.08s"), mm.VideoReader(path, stop="0.08s") as video:
+        run(tiny_model, out, clip, frames=video, prompts=LaterPrompts(clip, later), overwrite=True)
+    assert files(out) == before
+
+
+@pytest.mark.parametrize(("later", "stop"), [(3, "0.08s"), (4, 4)])
+def test_masks_beyond_a_stop_that_the_packets_do_not_tell_are_refused_with_the_stop(
+    tiny_model, tmp_path, clip, monkeypatch, later, stop
+):
+    monkeypatch.setattr("mnemask.pipeline.places.frames_before", lambda path, reached: None)
+    path = encoded(clip, tmp_path / "v.mp4")
+    with refusal(InputError, f"frame {later}", f"--stop {stop}"), mm.VideoReader(path, stop=stop) as video:
+        run(tiny_model, tmp_path / "out", clip, frames=video, prompts=LaterPrompts(clip, later))
+    assert (tmp_path / "out").exists() == (stop != 4)
 
 
 def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_model, tmp_path, clip):

@@ -1,9 +1,11 @@
 """Boxes and clicks in the plan of a run."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refusal
 from test_clicks import HEIGHT, WIDTH, drawn, overlap
 
 import mnemask as mm
@@ -54,6 +56,57 @@ def test_clicks_correct_a_box_or_a_mask_of_the_same_object(model, frame, tmp_pat
 def test_a_box_gets_an_id_that_clicks_do_not_take_only_if_they_come_later(model, frame):
     found = planned(model, ["25,45,91,91"], clicks=["2" + ON_SQUARE])(frame)
     assert list(found) == [1, 2]
+
+
+BOX_OF_DISK, BOX_OF_SQUARE = "25,45,91,91", "160,50,70,70"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "clicks", "said"),
+    [
+        ([BOX_OF_DISK], (), "box of object 3 selects what is object 1"),
+        ([], ["3" + ON_DISK], "clicks on object 3 select what is object 1"),
+        ([], ["2" + ON_DISK], "clicks on object 2 select what is object 1"),
+        ([], ["1" + ON_SQUARE], "clicks on object 1 select what is object 2"),
+    ],
+)
+def test_a_box_or_clicks_on_what_a_mask_marks_as_another_object_are_refused(
+    model, frame, tmp_path, boxes, clicks, said
+):
+    _, disk, square = drawn()
+    Image.fromarray(disk + np.uint8(2) * square).save(tmp_path / "first.png")
+    with refusal(MaskError, said, "frame 0", "--click [12]=X,Y"):
+        planned(model, boxes, mask=tmp_path / "first.png", clicks=clicks)(frame)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "clicks"),
+    [([BOX_OF_DISK, "28,48,86,86"], ()), ([], ["1" + ON_DISK, "2=72,92"]), ([BOX_OF_DISK], ["2" + ON_DISK])],
+)
+def test_two_boxes_or_clicks_on_one_thing_are_refused_with_the_ids_of_both(model, boxes, clicks):
+    image = torch.from_numpy(drawn()[0]).permute(2, 0, 1)
+    with refusal(MaskError, "of object 2|on object 2", "what is object 1", "--click 1=X,Y"):
+        planned(model, boxes, clicks=clicks)(mm.Frame(image, 0))
+    if not boxes:
+        later = planned(model, clicks=["1" + ON_SQUARE, *(f"7:{1 + int(click[0])}{click[1:]}" for click in clicks)])
+        later(mm.Frame(image, 0))
+        with refusal(MaskError, "frame 7", "--click 7:2=X,Y", "--not 7:3=X,Y"):
+            later(mm.Frame(image, 7))
+
+
+def test_a_box_beside_a_mask_and_clicks_that_correct_one_cause_no_message_and_a_shared_part_does(
+    model, frame, tmp_path, caplog
+):
+    disk = drawn()[1]
+    Image.fromarray(disk.astype(np.uint8)).save(tmp_path / "disk.png")
+    found = planned(model, [BOX_OF_SQUARE], mask=tmp_path / "disk.png", clicks=["1=60,80"])(frame)
+    assert list(found) == [1, 2]
+    assert "overlap" not in caplog.text
+    corner = cv2.rectangle(np.zeros_like(disk, np.uint8), (150, 40), (180, 80), 1, -1)
+    Image.fromarray(corner).save(tmp_path / "corner.png")
+    found = planned(model, [BOX_OF_SQUARE], mask=tmp_path / "corner.png")(frame)
+    shared = int((found[1] & found[2]).sum())
+    assert f"objects 1 and 2 overlap in frame 0: {shared} of {int(found[2].sum())} pixels of object 2" in caplog.text
 
 
 def test_clicks_may_be_in_a_later_frame(model):

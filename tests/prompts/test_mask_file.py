@@ -146,6 +146,29 @@ def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
     check(read_mask(path), np.where(labels == 255, 0, labels))
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ((1001, 2003), True),
+        ((2001,), True),
+        ((9999, 10_001), False),
+        ((1001, 26_001), False),
+        ((1001, 3), False),
+        ((), False),
+    ],
+)
+def test_the_region_to_ignore_of_kitti_mots_is_an_object_and_that_is_said(tmp_path, ids, said):
+    labels = drawn(ids, np.uint16)
+    labels[40:, 30:50] = 10_000
+    path = save(tmp_path / "m.png", labels)
+    reading = inspect_mask(path)
+    assert reading.ids == sorted({*ids, 10_000})
+    assert any("--void 10000" in note for note in reading.notes) == said
+    left_out = inspect_mask(path, void=10_000)
+    assert (left_out.ids, left_out.notes) == (sorted(ids), ())
+    assert not inspect_mask(path, void="none").notes
+
+
 @pytest.mark.parametrize("void", [WHITE, (224, 224, 192), (128, 128, 128)])
 @pytest.mark.parametrize("painted", [((255, 0, 0), (0, 255, 0)), ((128, 0, 0), (0, 128, 0))])
 def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path, painted, void):

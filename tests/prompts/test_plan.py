@@ -234,6 +234,16 @@ def test_a_folder_gives_each_frame_its_mask_and_an_empty_one_says_that_all_are_g
     assert {index: gone for index, (_, gone) in answers.items() if gone} == {5: [1, 2, 3]}
 
 
+def test_what_was_guessed_of_many_masks_is_said_once(tmp_path):
+    masks = folder(tmp_path / "m", f0=discs(1, 2))
+    for name in ("f2", "f3", "f5"):
+        save(masks / f"{name}.png", np.where(discs(1, 2), discs(1, 2) + np.uint16(1000), 10_000).astype(np.uint16))
+    plan = PromptPlan(masks, [], [], False, names=[f"f{i}" for i in range(9)], num_frames=9)
+    assert [note for note in plan.notes if "--void" in note] == [
+        "frame 2, f2.png and 2 more masks: the solid area of 10000 is an object; if it is void, give --void 10000"
+    ]
+
+
 def test_one_object_is_gone_where_its_own_mask_is_empty_or_it_is_removed_and_comes_again_when_given(tmp_path):
     first, empty = save(tmp_path / "f.png", discs(1, 2, 3)), save(tmp_path / "e.png", discs())
     plan = PromptPlan(first, [], [f"2:1={empty}", f"6={first}"], False, removed=["2:3", "4:2"])

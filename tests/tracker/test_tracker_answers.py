@@ -1,5 +1,6 @@
 import copy
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,22 @@ def test_the_answer_has_labels_probabilities_and_the_frames_name(make, clip):
         assert torch.equal(found.labels, torch.tensor([0, 7, 300], dtype=torch.int32)[found.probs.argmax(0)])
         assert torch.equal(found.mask(300), found.labels == 300)
     assert float(found.probs.std()) > 0.05
+
+
+@pytest.mark.parametrize("settings", [{}, {"tta": "flip"}])
+def test_a_thin_contour_of_255_in_a_label_map_is_an_object_with_a_warning(make, clip, caplog, settings):
+    frames, _ = clip
+    disc = cv2.circle(np.zeros((64, 96), np.uint8), (40, 30), 16, 7, -1)
+    contour = cv2.circle(disc.copy(), (40, 30), 16, 255, 3)
+    solid = cv2.circle(disc.copy(), (78, 30), 12, 255, -1)
+    alone = np.where(contour == 255, contour, 0)
+    for labels in (solid, alone, disc, {i: contour == i for i in (7, 255)}, np.where(contour == 255, 254, contour)):
+        make(**settings).step(frames[0], labels)
+    assert not caplog.records
+    answer = make(**settings).step(Frame(frames[0], 3), torch.from_numpy(contour))
+    assert answer.object_ids == (7, 255)
+    (record,) = caplog.records
+    assert "255 in the label map of frame 3 is a thin contour" in record.getMessage()
 
 
 def test_a_prompted_frame_is_answered_with_the_masks_given(make, clip):

@@ -179,16 +179,21 @@ def _looks(
             break
     if last is None:
         raise InputError("the video has no frames", "give a video with frames")
+    stop = video.stop if isinstance(video, VideoReader) and video.goes_on else None
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
-        raise _not_there(min(missing), last[0].index + 1)
+        raise _not_there(min(missing), last[0].index + 1, stop=stop)
     if not at_frames and (left := masks_to_come(prompts)):
-        raise beyond_the_end(min(left), last[0].index + 1)
+        raise beyond_the_end(min(left), last[0].index + 1, stop=stop)
     return looks or [_look(tracker, *last, pixels)]
 
 
-def _not_there(frame: int, num_frames: int, *, about: bool = False) -> InputError:
-    """Returns the error for a frame to inspect beyond the last one; `about`: the length is an estimate."""
+def _not_there(frame: int, num_frames: int, *, about: bool = False, stop: str | None = None) -> InputError:
+    """Returns the error for a frame to inspect beyond the last one; see `beyond_the_end`."""
+    if stop is not None:
+        return InputError(
+            f"frame {frame} was to be inspected, but reading stops before it (stop={stop})", "correct one of them"
+        )
     last = f"about {num_frames - 1}" if about else f"{num_frames - 1}"
     return InputError(
         f"frame {frame} was to be inspected, but the video's last frame is {last} (counted from 0)",

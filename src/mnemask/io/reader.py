@@ -146,6 +146,7 @@ class VideoReader:
         num_frames: expected number of frames of an iteration, as the source states; None if it does not.
         frames_per_second: average frame rate; None for images and if unknown.
         live: as given.
+        stop: as given, as text.
         repeatable: whether reading it again, also later and elsewhere, yields the same frames.
         total: number of frames of the whole source, as it states; None if it does not.
         last: the frame to stop before, as far as the source states its length; `total` if `stop` is a time and the
@@ -177,6 +178,7 @@ class VideoReader:
         self._start, self._stop = Position.of(start), None if stop is None else Position.of(stop)
         _check_options(on_corrupt, reconnect, quiet_seconds)
         self.live = live
+        self.stop = None if stop is None else str(stop)
         self._on_corrupt = on_corrupt
         # A broadcast cannot be fetched again, and joining one in the middle begins with damage.
         self._skips = on_corrupt == "skip" or (on_corrupt == "stop" and (live or is_broadcast(source)))

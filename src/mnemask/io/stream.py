@@ -18,7 +18,14 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
-from mnemask.io.decoder import Decoding, is_recording, open_container, promised_frames, promised_seconds
+from mnemask.io.decoder import (
+    Decoding,
+    is_recording,
+    open_container,
+    promised_frames,
+    promised_seconds,
+    states_no_times,
+)
 from mnemask.io.footage import Colours, Footage, YCbCr, average_rate, bits_of, planes_of_rgb, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
@@ -320,6 +327,37 @@ def most_frames(video: Path) -> int | None:
     with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
         packets = container.demux(container.streams.best("video"))
         return sum(packet.size > 0 and not packet.is_discard for packet in packets)
+    return None
+
+
+def frames_before(video: Path, reached: Callable[[float], bool]) -> int | None:
+    """Returns how many frames of a video come before a time, according to its packets; an upper limit.
+
+    Args:
+        video: the file.
+        reached: returns whether a frame, this many seconds after the first one, is at that time or later.
+
+    Returns:
+        The number; None if the file cannot be read, ends before that time or does not state when its frames are shown.
+    """
+    times: list[float] = []
+    last: int | None = None
+    with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
+        stream = container.streams.best("video")
+        untimed, unit = states_no_times(container), None if stream is None else stream.time_base
+        first = float("inf")
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            ticks = packet.dts if untimed else packet.pts
+            if unit is None or ticks is None or (packet.dts is not None and last is not None and packet.dts < last):
+                return None  # without a time, or with a clock that jumps back
+            times.append(float(ticks * unit))
+            first, last = min(first, times[-1]), packet.dts
+            if last is not None and reached(float(last * unit) - first):  # what is decoded from here on is shown later
+                break
+        num_before = sum(not reached(time - first) for time in times)
+        return num_before if num_before < len(times) else None
     return None
 
 

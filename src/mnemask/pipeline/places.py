@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from mnemask.io.footage import Footage
 from mnemask.io.label_files import file_of
 from mnemask.io.lock import LOCK
 from mnemask.io.parquet import parts_in
-from mnemask.io.reader import VideoReader
-from mnemask.io.stream import most_frames
+from mnemask.io.reader import Position, VideoReader
+from mnemask.io.stream import frames_before, most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
@@ -43,6 +44,7 @@ class Expected:
         files: files of the frames, if each is one.
         footage: properties of the video that output videos keep.
         ahead: approximate number of frames that the run will read; None if unknown.
+        stop: the frame or time to stop before, as given; None for the end.
     """
 
     num_frames: int | None = None
@@ -51,6 +53,7 @@ class Expected:
     files: Sequence[Path] | None = None
     footage: Footage = Footage()
     ahead: int | None = None
+    stop: str | None = None
 
     @classmethod
     def of(cls, reader: VideoReader | None) -> "Expected":
@@ -58,7 +61,7 @@ class Expected:
         if reader is None:
             return cls()
         known = reader.last, reader.total, reader.counted, reader.files, reader.facts.footage
-        return cls(*known, reader.num_frames)
+        return cls(*known, reader.num_frames, reader.stop)
 
     @property
     def file_names(self) -> list[str] | None:
@@ -78,14 +81,29 @@ class Expected:
 
         Args:
             frames: the frames.
-            refusal: returns the error for a frame, from the frame, the number of frames and whether that is an estimate
-                (`about`).
+            refusal: returns the error for a frame; see `beyond_the_end` for its arguments.
         """
-        about = self.num_frames or 0
-        doubtful = [frame for frame in frames if frame >= (about if self.counted else max(about * 9 // 10 - 2, 1))]
-        most = self._most() if doubtful else None
+        about, stop = self.num_frames or 0, None if self.stop is None else Position.of(self.stop)
+        is_uneven = stop is not None and stop.seconds is not None and self.footage.rate is None
+        sure = about if self.counted else 1 if is_uneven else max(about * 9 // 10 - 2, 1)
+        doubtful = [frame for frame in frames if frame >= sure]
+        if not doubtful:
+            return
+        if stop is not None and (end := self._end_of_part(stop)) is not None:
+            if beyond := [frame for frame in doubtful if frame >= end]:
+                raise refusal(min(beyond), end, stop=self.stop)
+            if stop.seconds is not None:
+                return  # the estimate made from a time says less
+        most = self._most()
         if most is not None and (beyond := [frame for frame in doubtful if frame >= most]):
-            raise refusal(min(beyond), about or most, about=most != about)
+            is_part = self.num_frames is not None and self.num_frames != self.total
+            raise refusal(min(beyond), about or most, about=most != about, stop=self.stop if is_part else None)
+
+    def _end_of_part(self, stop: Position) -> int | None:
+        """Returns the frame that reading stops before; None if that is a time, and packets do not tell its frame."""
+        if stop.seconds is None or self.footage.path is None:
+            return stop.frame
+        return frames_before(self.footage.path, partial(stop.is_reached, 0))
 
     def _most(self) -> int | None:
         """Returns the maximum number of frames; a file that does not state it is scanned."""

@@ -247,7 +247,8 @@ class _Run:
             first, events = min(left), self._happened()
             if first in (*events.skipped.frames, *events.dropped.frames):
                 raise self._left_out(first)
-            raise beyond_the_end(first, self.num_seen)
+            stopped = self.reader is not None and self.reader.goes_on
+            raise beyond_the_end(first, self.num_seen, stop=self.places.expected.stop if stopped else None)
 
     def _left_out(self, frame: int) -> InputError:
         """Returns the error for masks of a frame that is in the video but was not received."""

@@ -19,6 +19,8 @@ CONTOUR_SHARE_OF_SIDE = 0.02
 SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
 SMALL_ID = 10  # ids from here on are painted grey levels, and so is 255 among them
+# KITTI MOTS and MOTSChallenge give cars and pedestrians ids of 1000 * class + number, and a region to ignore this one.
+MOTS_IDS, MOTS_IGNORED = range(1000, 3000), 10_000
 
 RGB = tuple[int, int, int]
 Void = int | Literal["auto", "none"]
@@ -67,7 +69,9 @@ def void_area(
     area = values == top
     ids = sorted(i for i in found if 0 < i < top)
     if not area.any() or not ids:
-        return np.zeros(area.shape, bool), ()
+        beside = found - {0, MOTS_IGNORED}
+        is_mots = MOTS_IGNORED in found and bool(beside) and all(i in MOTS_IDS for i in beside)
+        return np.zeros(area.shape, bool), (_doubt_of(MOTS_IGNORED),) if is_mots else ()
     others = (values > 0) & ~area
     if is_contour(area, others):
         return area, (f"the contour of {top} around the objects is void",)
@@ -83,7 +87,11 @@ def void_area(
             "or void",
             f"declare it void (--void {top}, void={top}) or an object (--void none)",
         )
-    return np.zeros(area.shape, bool), (f"the solid area of {top} is an object; if it is void, give --void {top}",)
+    return np.zeros(area.shape, bool), (_doubt_of(top),)
+
+
+def _doubt_of(value: int) -> str:
+    return f"the solid area of {value} is an object; if it is void, give --void {value}"
 
 
 def is_contour(area: Bool[np.ndarray, "H W"], around: Bool[np.ndarray, "H W"]) -> bool:

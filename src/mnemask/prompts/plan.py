@@ -1,15 +1,15 @@
 """All prompts of a run, read and checked together before its first frame is computed."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt16
+from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError, counted
@@ -21,6 +21,7 @@ from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, refuse_several, say_not_annotated
 from mnemask.prompts.mask_reading import Void
+from mnemask.prompts.overlaps import Overlap, check_pointed, overlaps, say_overlaps
 from mnemask.prompts.parse import (
     FIRST_READ,
     At,
@@ -44,51 +45,22 @@ def _is_cut_out(path: Path, object_id: int | None) -> bool:
     return path.parent.name == str(object_id)
 
 
-def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> InputError:
-    """Returns the error for a prompt beyond the video's last frame; `about`: the length is an estimate."""
+def beyond_the_end(frame: int, num_frames: int, *, about: bool = False, stop: str | None = None) -> InputError:
+    """Returns the error for a prompt beyond the video's last frame.
+
+    Args:
+        frame: the frame of the prompt.
+        num_frames: the number of frames that are read.
+        about: whether that is an estimate.
+        stop: where reading stops, if that is before the video's end.
+    """
+    if stop is not None:
+        return InputError(f"masks are given for frame {frame}, but --stop {stop} ends before it", "correct one of them")
     frames = f"about {num_frames} frames" if about else f"{num_frames} frames"
     return InputError(
         f"masks are given for frame {frame} but the video has {frames} (counted from 0)",
         "correct the --at, --remove or --click option, or the mask's file name",
     )
-
-
-class _Overlap(NamedTuple):
-    """Pixels that a mask file shares with earlier ones of its frame; `nothing_left`: a label is covered entirely."""
-
-    file: MarkedFile
-    pixels: int
-    nothing_left: bool
-
-
-def _overlaps(read: Sequence[tuple[MarkedFile, UInt16[np.ndarray, "_ _"]]]) -> Iterator[_Overlap]:
-    """Yields the overlaps between the files of one frame, in the order given."""
-    taken = np.zeros(read[0][0].size, bool)
-    for file, labels in read:
-        if file.size == taken.shape:  # other sizes are refused once the frame's size is known
-            shared = np.where(taken, labels, 0)
-            if shared.any():
-                left = np.unique(labels[~taken])
-                yield _Overlap(file, int(np.count_nonzero(shared)), not np.isin(file.labels, left).all())
-            taken |= labels > 0
-
-
-def _say_overlaps(overlaps: Sequence[_Overlap]) -> None:
-    """Warns about masks that overlap; raises MaskError where one is covered entirely, as no tracker accepts that."""
-    for file, pixels, nothing_left in overlaps:
-        if nothing_left:
-            raise MaskError(
-                f"an object of mask {file.path} in {in_words(file.frame)} is covered entirely: {pixels} pixels of the "
-                "mask belong to masks given before it, and the first mask wins",
-                "give it before them, or cut its area out of them",
-            )
-    if overlaps:
-        file, pixels, _ = overlaps[0]
-        frames = len({each.file.frame for each in overlaps})
-        log.warning(
-            "masks overlap in %s, first %s in %s, which shares %d pixels with earlier masks: the first mask wins",
-            *(counted(frames, "frame"), file.path, in_words(file.frame), pixels),
-        )
 
 
 @dataclass(slots=True)
@@ -208,7 +180,9 @@ class PromptPlan:
                 mask = labels == label
                 file.warn_if_whole(mask, object_id, frame.index)
                 found[object_id] = mask
-        return found | self._finder.find(frame, prompts.pointed, found)
+        found |= self._finder.find(frame, prompts.pointed, found)
+        check_pointed(found, prompts.pointed, frame.index, "" if frame.index == self._first else f"{frame.index}:")
+        return found
 
     def prepare(self, model: STCN) -> None:
         """Segments boxes and clicks with a model's key encoder from now on; before, boxes are segmented by colour.
@@ -289,18 +263,23 @@ class PromptPlan:
     def _read(self, places: Sequence[At]) -> None:
         """Reads all files once, and works out which objects appear and disappear at which frame."""
         files = []
-        overlaps: list[_Overlap] = []
+        shared: list[Overlap] = []
+        noted: dict[str, list[At]] = {}
         for _, places_here in groupby(places, key=lambda at: at.frame):
             read = []
             for at in places_here:
                 reading = inspect_mask(at.path, void=self.void, cut_out=_is_cut_out(at.path, at.object_id))
                 clean_or_refuse(at.path, reading, self.antialiased)
-                self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
+                for note in reading.notes:
+                    noted.setdefault(note, []).append(at)
                 file = MarkedFile.of(at.path, at.frame, reading, at.object_id)
                 read.append((file, reading.labels.astype(np.uint16)))
             files += [file for file, _ in read]
             if len(read) > 1:
-                overlaps += _overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
+                shared += overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
+        for note, (at, *more) in noted.items():
+            also = f" and {counted(len(more), 'more mask')}" if more else ""
+            self.notes.append(f"{in_words(at.frame)}, {at.path.name}{also}: {note}")
         later = {at.path for at in self.later}
         given = [file for file in files if file.path not in later]
         alone = not (self._known or self.later or self.boxes or self.clicks)
@@ -321,7 +300,7 @@ class PromptPlan:
         frames |= {frame for frame, _ in self._removed} | ({self._first} if self.boxes else set())
         for frame in sorted(frames):
             self._by_frame[frame] = self._prompts_of(frame, [file for file in files if file.frame == frame], alive)
-        _say_overlaps(overlaps)
+        say_overlaps(shared)
         self.notes += self._ids.notes
 
     def _prompts_of(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _FramePrompts:
