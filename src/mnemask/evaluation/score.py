@@ -66,9 +66,9 @@ def score_folder(
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
             if has_ids:
-                for known, path in zip(palettes, (truth, prediction), strict=True):
-                    if path:
-                        known.add(path, labels[path])
+                for known, file in zip(palettes, (truth, prediction), strict=True):
+                    if file:
+                        known.add(file, labels[file])
             if undecided and (labels[truth] == VOID).any():
                 scorer.void, undecided = void_of(path for path, _ in files[number:]), False
             predicted = labels[prediction] if prediction else np.zeros_like(labels[truth])
