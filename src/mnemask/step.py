@@ -77,10 +77,13 @@ def _follow(steps: Sequence["Step"]) -> list[Masks]:
     return [step.finish(seen, prob, value) for step, seen, prob, value in zip(steps, each, probs, values, strict=True)]
 
 
-def known_masks(prompts: Prompts | None, frame: Frame, device: torch.device) -> tuple[ValidPrompts, list[int]]:
+def known_masks(
+    tracker: "mnemask.tracker.Tracker", prompts: Prompts | None, frame: Frame
+) -> tuple[ValidPrompts, list[int]]:
     """Returns what `validate_prompts` does; warns if a label map seems to have the void contour of a mask file."""
-    given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, device)
-    if MASK_FILES_VOID in given and min(given) < MASK_FILES_VOID and not isinstance(prompts, Mapping):
+    given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, tracker.model.device)
+    is_new = MASK_FILES_VOID in given and MASK_FILES_VOID not in tracker.object_ids  # later maps would repeat it
+    if is_new and min(given) < MASK_FILES_VOID and not isinstance(prompts, Mapping):
         from mnemask.prompts.mask_reading import is_contour  # only here, since it imports all kinds of prompts
 
         others = torch.stack([mask for object_id, mask in given.items() if object_id != MASK_FILES_VOID]).any(0)
@@ -121,7 +124,7 @@ class Step:
                 "resize it, or start a new tracker",
             )
         preprocess.refuse_too_long(frame.size, tracker.short_side, f"frame {frame.index}")
-        given, gone = known_masks(prompts, frame, tracker.model.device)
+        given, gone = known_masks(tracker, prompts, frame)
         if given:
             tracker.refuse_if_frozen(f"the masks of objects {sorted(given)}")
         return cls(tracker, frame, given, gone)

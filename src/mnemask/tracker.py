@@ -168,7 +168,7 @@ class Tracker:
 
     def _step_in_views(self, frame: Frame, prompts: Prompts | None) -> Masks:
         """Returns the masks averaged over all views; if an error is raised, all views keep their previous state."""
-        given, gone = known_masks(prompts, frame, self.model.device)
+        given, gone = known_masks(self, prompts, frame)
         answers, num_objects = [], len({*self.object_ids, *given})
         with self.turn, out_of_memory_named(frame.size, num_objects), ExitStack() as stack:
             for tracker in self.trackers:

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
+from mnemask.datasets import annotated
 from mnemask.datasets.published import open_youtube_vos
 from mnemask.datasets.video_sets import VIDEO_SETS, open_bl30k, open_video_folders
 from mnemask.errors import InputError, MaskError
+from mnemask.io.frame_files import frames_among
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
 LABELS = np.array([[0, 1, 1], [2, 2, 255]], np.uint8)
@@ -271,6 +273,23 @@ def test_masks_of_ones_own_may_have_the_names_that_tools_give_them(tmp_path, cap
     draw(tmp_path / "numbered/frames", tmp_path / "numbered/masks", stems, ["truth 9", "truth 10"])
     assert list(open_video_folders(tmp_path)[-1].masks) == [1, 2]
     assert "numbered: masks are matched to frames by their numbers" in caplog.text
+
+
+def test_frames_with_the_same_names_are_put_in_order_once_for_all_videos(tmp_path, monkeypatch):
+    compared = []
+
+    def counted(images):
+        compared.append(len(images))
+        return frames_among(images)
+
+    monkeypatch.setattr(annotated, "frames_among", counted)
+    stems = [f"same in all {number}" for number in (8, 9, 10)]
+    for name in "abc":
+        draw(tmp_path / name / "frames", tmp_path / name / "masks", stems, stems[:2])
+    videos = open_video_folders(tmp_path)
+    assert compared == [len(stems)]
+    for video in videos:
+        assert list(video.frames) == [tmp_path / video.name / "frames" / f"{stem}.jpg" for stem in stems]
 
 
 def test_two_series_of_frames_of_ones_own_are_said(tmp_path, caplog):

@@ -6,6 +6,7 @@ import os
 import sys
 
 import av
+import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -16,6 +17,7 @@ from mnemask.cli.inputs import of_files, of_masks
 from mnemask.errors import InputError, MissingExtraError, OutputError
 from mnemask.export import export_masks
 from mnemask.io import MASK_FORMATS
+from mnemask.io.stream import frames_before
 from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
 from mnemask.pipeline import VideoOutputs
@@ -375,11 +377,31 @@ def test_masks_just_beyond_a_stop_that_is_a_time_are_refused_before_an_earlier_r
 def test_masks_beyond_a_stop_that_the_packets_do_not_tell_are_refused_with_the_stop(
     tiny_model, tmp_path, clip, monkeypatch, later, stop
 ):
-    monkeypatch.setattr("mnemask.pipeline.places.frames_before", lambda path, reached: None)
+    monkeypatch.setattr("mnemask.pipeline.places.frames_before", lambda path, reached, enough: None)
     path = encoded(clip, tmp_path / "v.mp4")
     with refusal(InputError, f"frame {later}", f"--stop {stop}"), mm.VideoReader(path, stop=stop) as video:
         run(tiny_model, tmp_path / "out", clip, frames=video, prompts=LaterPrompts(clip, later))
     assert (tmp_path / "out").exists() == (stop != 4)
+
+
+def test_packets_of_a_long_video_are_read_only_up_to_the_frame_that_matters(tmp_path):
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(200):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    asked = []
+
+    def reached(seconds, stop=5.0):
+        asked.append(seconds)
+        return seconds >= stop
+
+    assert frames_before(path, reached, 9) == 9
+    assert len(asked) < 50
+    assert [frames_before(path, reached, enough) for enough in (124, 125, 126)] == [124, 125, 125]
+    assert frames_before(path, reached, 200) == 125
 
 
 def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_model, tmp_path, clip):

@@ -168,6 +168,21 @@ def test_an_import_that_was_stopped_is_finished_by_the_next_one(tmp_path, tracke
     assert torch.equal(all_labels(tracked), expected)
 
 
+def test_an_import_that_an_earlier_version_left_unfinished_is_finished(tmp_path, tracked):
+    place = exported(tracked, tmp_path / "coco", move_dog_twice)
+    shutil.copytree(tracked.folder, tmp_path / "whole")
+    with mm.Project(tmp_path / "whole", tracked.model) as whole:
+        follow(whole, place)
+        expected = all_labels(whole)
+    (tracked.folder / "unfollowed.json").write_text(json.dumps({"actions": len(tracked.actions)}))
+    set_corrections(tracked, place)
+    correct(tracked, lambda one: [], on_frame=lambda frame: None)
+    assert torch.equal(all_labels(tracked), expected)
+    lines = len(tracked.actions)
+    correct(tracked, lambda one: [], on_frame=lambda frame: None)
+    assert len(tracked.actions) == lines
+
+
 def test_masks_that_were_imported_are_not_imported_again_until_a_key_changes(tmp_path, tracked, caplog):
     caplog.set_level("INFO")
     place = exported(tracked, tmp_path / "coco", move_dog_twice)

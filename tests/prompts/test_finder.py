@@ -94,6 +94,21 @@ def test_two_boxes_or_clicks_on_one_thing_are_refused_with_the_ids_of_both(model
             later(mm.Frame(image, 7))
 
 
+def test_an_object_that_is_a_part_of_another_is_refused_with_the_ways_to_give_it(model, tmp_path):
+    image = np.full((HEIGHT, WIDTH, 3), (40, 90, 60), np.uint8)
+    image[30:170, 40:200] = 200, 60, 50
+    image[70:110, 80:120] = 30, 40, 220
+    frame = mm.Frame(torch.from_numpy(image).permute(2, 0, 1), 0)
+    whole, part = "38,28,164,144", "78,68,44,44"
+    with refusal(MaskError, "box of object 2 selects", "its box before that of object 1", "--not 1=X,Y", "--not 2=X,Y"):
+        planned(model, [whole, part])(frame)
+    found = planned(model, [part, whole])(frame)
+    assert int(found[1].sum()) < int(found[2].sum())
+    Image.fromarray((image[..., 0] != 40).astype(np.uint8)).save(tmp_path / "whole.png")
+    with refusal(MaskError, "box of object 2 selects", "part of object 1, keep it out of that"):
+        planned(model, [part], mask=tmp_path / "whole.png")(frame)
+
+
 def test_a_box_beside_a_mask_and_clicks_that_correct_one_cause_no_message_and_a_shared_part_does(
     model, frame, tmp_path, caplog
 ):

@@ -37,7 +37,9 @@ def test_a_thin_contour_of_255_in_a_label_map_is_an_object_with_a_warning(make, 
     for labels in (solid, alone, disc, {i: contour == i for i in (7, 255)}, np.where(contour == 255, 254, contour)):
         make(**settings).step(frames[0], labels)
     assert not caplog.records
-    answer = make(**settings).step(Frame(frames[0], 3), torch.from_numpy(contour))
+    tracker = make(**settings)
+    answer = tracker.step(Frame(frames[0], 3), torch.from_numpy(contour))
+    tracker.step(Frame(frames[1], 4), torch.from_numpy(contour))
     assert answer.object_ids == (7, 255)
     (record,) = caplog.records
     assert "255 in the label map of frame 3 is a thin contour" in record.getMessage()

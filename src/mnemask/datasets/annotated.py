@@ -5,6 +5,7 @@ Opening a folder lists it without reading any file, so large sets open fast.
 
 import logging
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,7 @@ from PIL import Image
 
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
-from mnemask.io.frame_files import frames_among
+from mnemask.io.frame_files import FrameFiles, frames_among
 from mnemask.io.image_sequences import notes_on_orientation, page_count, refuse_other_sizes, sample
 from mnemask.io.images import FORMATS_AND_GIF, palette_of, read_image
 from mnemask.io.label_files import (
@@ -367,10 +368,18 @@ def open_video(
 
 def _frames_among(name: str, images: FolderFiles) -> tuple[str, ...]:
     """Returns the names of the frames among a video's images; logs what was left out or is ambiguous."""
-    found = frames_among([path for path in images if not is_preview(path)])
+    found = _of_one_series(images.names) or frames_among([path for path in images if not is_preview(path)])
     for note in found.notes:
         logger.warning("%s: %s", name, note)
     return tuple(path.name for path in found.paths)
+
+
+# As for `_pair` below. Other folders take longer: their files are compared, and some are read.
+@lru_cache(maxsize=1024)
+def _of_one_series(names: tuple[str, ...]) -> FrameFiles | None:
+    """Returns the frames, as mere names, if all names are the same apart from their numbers; else None."""
+    shapes = {re.sub(r"\d+", "#", name) for name in names}
+    return frames_among([Path(name) for name in names]) if len(shapes) == 1 else None
 
 
 def _match_as_segment(name: str, pairs: "_Pairs", masks: FolderFiles) -> "_Pairs":

@@ -283,6 +283,8 @@ def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
 
 def _named_masks(named: Series, others: Series) -> set[str]:
     """`7_mask.png` of `7.jpg`, and one mask.png beside numbered frames."""
+    if not named:
+        return set()
     frames = [path for members in others.values() for path in members]
     keys = {key for path in frames for key in _keys(path)}
     # For `ulm_000019_leftImg8bit`, which has one number more than its mask.

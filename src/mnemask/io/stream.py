@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
+_MOST_REORDERED = 16  # frames that H.264 and HEVC may store before one that is shown earlier
 _UNKNOWN_ORDER, _PROGRESSIVE = 0, 1  # FFmpeg's codes of the order of fields; larger ones are interlaced
 
 # Formats that cameras of 10, 12 and 14 bits use for storage, without stating how many bits are used.
@@ -330,15 +331,17 @@ def most_frames(video: Path) -> int | None:
     return None
 
 
-def frames_before(video: Path, reached: Callable[[float], bool]) -> int | None:
+def frames_before(video: Path, reached: Callable[[float], bool], enough: int) -> int | None:
     """Returns how many frames of a video come before a time, according to its packets; an upper limit.
 
     Args:
         video: the file.
         reached: returns whether a frame, this many seconds after the first one, is at that time or later.
+        enough: the number from which on it need not be exact, so that the rest of a long file is not read.
 
     Returns:
-        The number; None if the file cannot be read, ends before that time or does not state when its frames are shown.
+        The number, or `enough` if there are more; None if the file cannot be read, ends before that time or does not
+        state when its frames are shown.
     """
     times: list[float] = []
     last: int | None = None
@@ -356,8 +359,10 @@ def frames_before(video: Path, reached: Callable[[float], bool]) -> int | None:
             first, last = min(first, times[-1]), packet.dts
             if last is not None and reached(float(last * unit) - first):  # what is decoded from here on is shown later
                 break
+            if len(times) >= enough + _MOST_REORDERED:
+                return enough
         num_before = sum(not reached(time - first) for time in times)
-        return num_before if num_before < len(times) else None
+        return min(num_before, enough) if num_before < len(times) else None
     return None
 
 

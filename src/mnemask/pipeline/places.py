@@ -89,7 +89,7 @@ class Expected:
         doubtful = [frame for frame in frames if frame >= sure]
         if not doubtful:
             return
-        if stop is not None and (end := self._end_of_part(stop)) is not None:
+        if stop is not None and (end := self._end_of_part(stop, max(doubtful) + 1)) is not None:
             if beyond := [frame for frame in doubtful if frame >= end]:
                 raise refusal(min(beyond), end, stop=self.stop)
             if stop.seconds is not None:
@@ -99,11 +99,14 @@ class Expected:
             is_part = self.num_frames is not None and self.num_frames != self.total
             raise refusal(min(beyond), about or most, about=most != about, stop=self.stop if is_part else None)
 
-    def _end_of_part(self, stop: Position) -> int | None:
-        """Returns the frame that reading stops before; None if that is a time, and packets do not tell its frame."""
+    def _end_of_part(self, stop: Position, enough: int) -> int | None:
+        """Returns the frame that reading stops before; None if that is a time, and packets do not tell its frame.
+
+        For a time, it is not looked for beyond frame `enough`.
+        """
         if stop.seconds is None or self.footage.path is None:
             return stop.frame
-        return frames_before(self.footage.path, partial(stop.is_reached, 0))
+        return frames_before(self.footage.path, partial(stop.is_reached, 0), enough)
 
     def _most(self) -> int | None:
         """Returns the maximum number of frames; a file that does not state it is scanned."""

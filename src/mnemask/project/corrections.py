@@ -26,7 +26,7 @@ from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
 
-_NOTE = "corrections.json"
+_NOTE = "unfollowed.json"
 _UNCHANGED = "unchanged"  # in `Key.how`: the mask is that of the project, in a frame in which another was corrected
 
 
@@ -308,6 +308,8 @@ class _Note(NamedTuple):
         """Returns what a file says."""
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
+            if "given" not in said:
+                return cls(int(said["actions"]))  # of an earlier version, which noted only unfinished corrections
             unfollowed = said["unfollowed"]
             return cls(None if unfollowed is None else int(unfollowed), str(said["given"]), int(said["actions"]))
         except FileNotFoundError:

@@ -85,18 +85,32 @@ def check_pointed(
         pixels, area = int((mask & torch.stack([*others.values()]).any(0)).sum()), int(mask.sum())
         if pixels > MOST_SHARED * area:
             one, is_other = (object_id, other) if object_id in pointed else (other, object_id)
-            raise _same_object(one, pointed[one], is_other, frame, at)
+            is_part = one == object_id and shared[other] <= MOST_SHARED * int(others[other].sum())
+            remedy = _apart(one, is_other, pointed, at) if is_part else _named(one, is_other, at)
+            raise MaskError(f"{_selects(one, pointed[one])} what is object {is_other} already in frame {frame}", remedy)
         log.warning(
             "objects %d and %d overlap in frame %d: %d of %d pixels of object %d belong to objects given before it",
             *(other, object_id, frame, pixels, area, object_id),
         )
 
 
-def _same_object(object_id: int, how: PointPrompt, other: int, frame: int, at: str) -> MaskError:
-    """Returns the error for an object whose box or clicks select what another object is."""
-    selects = f"the clicks on object {object_id} select" if how.clicks else f"the box of object {object_id} selects"
-    return MaskError(
-        f"{selects} what is object {other} already in frame {frame}",
+def _selects(object_id: int, how: PointPrompt) -> str:
+    return f"the clicks on object {object_id} select" if how.clicks else f"the box of object {object_id} selects"
+
+
+def _apart(object_id: int, other: int, pointed: Mapping[int, PointPrompt], at: str) -> str:
+    """Returns how to tell an object from a larger one of which it is a part, or into which its mask spills."""
+    have_boxes = all(each in pointed and pointed[each].box is not None for each in (object_id, other))
+    first = f"give its box before that of object {other}, or " if have_boxes else ""
+    return (
+        f"if it is a part of object {other}, {first}keep it out of that (--not {at}{other}=X,Y); if not, keep object "
+        f"{other} out of it (--not {at}{object_id}=X,Y)"
+    )
+
+
+def _named(object_id: int, other: int, at: str) -> str:
+    """Returns how to correct an object by its id, or to tell another one from it."""
+    return (
         f"to correct object {other}, give --click {at}{other}=X,Y; for another object, keep object {other} out of it "
-        f"(--not {at}{object_id}=X,Y), or mark both in one mask file",
+        f"(--not {at}{object_id}=X,Y), or mark both in one mask file"
     )
