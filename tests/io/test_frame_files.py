@@ -183,6 +183,13 @@ def test_numbers_of_other_forms_are_no_reason_for_a_note(tmp_path, names):
     assert not [note for note in find_frames(tmp_path).notes if "not named like" in note]
 
 
+def test_hexadecimal_numbers_are_one_series(tmp_path):
+    for number in range(60):
+        photograph(tmp_path / f"{number:04x}.png")
+    (note,) = find_frames(tmp_path).notes
+    assert "hexadecimal" in note
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -128,3 +128,14 @@ def test_a_checkpoint_that_garbles_the_video_is_refused(tiny_model, tmp_path, da
         save_bank(path, tokens, facts)
     with refusal(CheckpointError, "garbles"):
         find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
+
+
+def test_a_checkpoint_that_lacks_the_description_of_the_source_resumes(tiny_model, tmp_path, damaged):
+    report = cut_off(tiny_model, tmp_path / "cut", damaged, 5)
+    for path in (tmp_path / "cut/checkpoint").glob("*.bank"):
+        tokens, facts = load_bank(path, torch.device("cpu"))
+        del facts["run"]["progress"]["source"]
+        save_bank(path, tokens, facts)
+    checkpoint = find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
+    assert checkpoint.levels is None
+    assert run(tiny_model, tmp_path / "cut", damaged, checkpoint)["source"] == report["source"]

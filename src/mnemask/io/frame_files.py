@@ -168,7 +168,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += [(_QUOTED.sub("", doubt), doubt) for doubt in order.doubts]
-    doubles = _doubles(_series(kept, order))
+    doubles = [] if order.hexadecimal else _doubles(_series(kept, order))  # 000a and 000b are one series
     notes += [("series", note) for note in doubles]
     kept = sorted(kept, key=order.key)
     strangers = [] if order.hexadecimal else _strangers(kept)

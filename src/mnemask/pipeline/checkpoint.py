@@ -141,7 +141,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
                 f"finish the run with that version, or {_BEGIN_AGAIN}",
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
-        levels = Levels.of_report(run["progress"]["source"])
+        levels = Levels.of_report(run["progress"].get("source", {}))  # older checkpoints lack it
         position = int(run["position"])
         return Checkpoint(state, position, run["settings"], run["resume_states"], run["progress"], events, levels)
     except (KeyError, TypeError, ValueError) as error:
