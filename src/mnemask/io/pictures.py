@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.footage import Footage, YCbCr
+from mnemask.types import Frame, frame_name
 
 MAX_SIDE = 16_384
 # 8192 x 8192, twice 8K video; below the size at which Pillow starts to warn.
@@ -178,6 +179,11 @@ class Picture:
     pixel_aspect: Fraction = Fraction(1)
     ycbcr: YCbCr | None = None
     duration: float | None = None
+
+    def to_frame(self, num_frames: int | None) -> Frame:
+        """Returns it as a frame of a video of so many frames; without a name, its number is the name."""
+        name = self.name or frame_name(self.index, num_frames)
+        return Frame(self.image, self.index, self.seconds, name, self.pixel_aspect, self.ycbcr, self.duration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -381,8 +381,4 @@ class _Indexed:
 def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
-    name = picture.name or frame_name(picture.index, num_frames)
-    return Frame(
-        *(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr),
-        duration=picture.duration,
-    )
+    return picture.to_frame(num_frames)

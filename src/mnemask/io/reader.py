@@ -15,7 +15,7 @@ from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.live import latest_frame
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
-from mnemask.types import Frame, frame_name
+from mnemask.types import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -252,11 +252,7 @@ class VideoReader:
                 picture = self._held_or_skipped(item, last, given) if isinstance(item, Damaged) else item
                 last = picture or last
                 if picture is not None and given:
-                    name = picture.name or frame_name(picture.index, self.total)
-                    frame = Frame(
-                        *(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr),
-                        duration=picture.duration,
-                    )
+                    frame = picture.to_frame(self.total)
                     self._check_size(frame)
                     yield frame
                 if stopped := self._is_over(item.index + 1, None):

@@ -323,8 +323,7 @@ class _Note(NamedTuple):
 
     def keys_are_unchanged(self, project: Project) -> bool:
         """Returns whether a project has the keys that it had when those of `given` were set."""
-        lines = project.actions
-        return folded(lines[: self.actions])[0].keys == folded(lines)[0].keys
+        return folded(project.actions[: self.actions])[0].keys == project.state.keys
 
 
 def _track(project: Project, marked: Iterable[int], on_frame: Callable[[Frame], None]) -> None:
