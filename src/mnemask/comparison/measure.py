@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import Palettes, may_be_soft, refuse_soft_edges, void_of
+from mnemask.datasets.annotated import void_of
+from mnemask.datasets.mask_checks import Palettes, may_be_soft, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video, refuse_soft_edges
+from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
+from mnemask.datasets.mask_checks import refuse_soft_edges
 from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, DavisSequences, open_youtube_vos
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mnemask.datasets.annotated import Palettes, may_be_soft, refuse_soft_edges, void_of
+from mnemask.datasets.annotated import void_of
+from mnemask.datasets.mask_checks import Palettes, may_be_soft, refuse_soft_edges
 from mnemask.errors import InputError, counted, listed
 from mnemask.io.image_formats import cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
