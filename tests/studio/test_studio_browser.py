@@ -204,9 +204,16 @@ def take_a_brush(page):
 
 
 def track(page, key):
+    """Tracks to the end; a short pass may show its button for less time than passes between two looks at it."""
+    page.evaluate(
+        """() => { const stop = document.querySelector('#stop'); window.wasShown = false;
+        new MutationObserver((changes) => {
+        window.wasShown ||= !stop.hidden || changes.some((change) => change.oldValue === null); })
+        .observe(stop, { attributeFilter: ['hidden'], attributeOldValue: true }); }"""
+    )
     with page.expect_response(re.compile("/track$")):
         page.keyboard.press(key)
-    page.wait_for_selector("#stop", state="visible", timeout=120_000)
+    page.wait_for_function("() => window.wasShown", timeout=120_000)
     page.wait_for_selector("#stop", state="hidden", timeout=300_000)
 
 
