@@ -27,9 +27,11 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mnemask demo --out demo
 
-# Two processes of one thread each: with more, they wait for one another, and it takes three times as long on two cores.
+# Processes of one thread each: with more, they wait for one another, and it takes three times as long on two cores. One
+# process more than there are cores, since tests of the studio's page, of signals and of live sources wait.
 test: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+	  -n $$($(BIN)/python -c 'import os; print(min(os.cpu_count(), 8) + 1)') --dist worksteal $(PYTEST_ARGS)
 
 # The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
 # Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all. Each call is

@@ -1,6 +1,5 @@
 import ast
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -114,19 +113,9 @@ def test_the_public_names_are_those_that_a_user_needs():
     assert len(mnemask.__all__) <= 28
 
 
-def test_a_program_of_somebody_else_passes_strict_type_checking(tmp_path):
+def test_the_program_of_somebody_else_that_make_types_checks_uses_every_public_name():
     program = ROOT / "tests/typed/consumer.py"
-    used = set(re.findall(r"\bmm\.(\w+)", program.read_text(encoding="utf-8")))
-    assert used == set(mnemask.__all__)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", str(program)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(re.findall(r"\bmm\.(\w+)", program.read_text(encoding="utf-8"))) == set(mnemask.__all__)
 
 
 def test_a_tracker_needs_few_modules():
