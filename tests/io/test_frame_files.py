@@ -9,7 +9,7 @@ from PIL import Image
 from refusals import refusal
 
 from mnemask.errors import FrameError
-from mnemask.io import VideoReader, list_images
+from mnemask.io import VideoReader
 from mnemask.io.frame_files import find_frames
 from mnemask.io.image_sequences import number_gaps
 from mnemask.io.written import Written
@@ -60,7 +60,7 @@ def test_a_few_masks_among_many_frames_are_left_out(tmp_path):
         photograph(tmp_path / f"{t}.jpg")
     mask(tmp_path / "3_mask.png")
     mask(tmp_path / "mask.png")
-    assert [path.stem for path in list_images(tmp_path)] == list("012345")
+    assert [path.stem for path in find_frames(tmp_path).paths] == list("012345")
 
 
 def test_a_mask_without_a_number_is_no_frame_and_a_black_picture_may_be_one(tmp_path):
@@ -77,7 +77,7 @@ def test_the_mask_that_is_given_is_no_frame_whatever_it_is_called(tmp_path):
     for t in range(3):
         photograph(tmp_path / f"{t}.png")
     photograph(tmp_path / "first.png")
-    assert len(list_images(tmp_path)) == 4
+    assert len(find_frames(tmp_path).paths) == 4
     reader = VideoReader(tmp_path, masks=[tmp_path / ".." / tmp_path.name / "first.png"])
     assert [frame.name for frame in reader] == ["0", "1", "2"]
     assert len(reader.facts.notes) == 1
@@ -86,14 +86,14 @@ def test_the_mask_that_is_given_is_no_frame_whatever_it_is_called(tmp_path):
 def test_a_folder_of_masks_is_a_video_of_masks(tmp_path):
     for t in range(3):
         mask(tmp_path / f"mask_{t}.png")
-    assert len(list_images(tmp_path)) == 3
+    assert len(find_frames(tmp_path).paths) == 3
 
 
 def test_two_photographs_of_one_name_are_refused(tmp_path):
     for name in ("0.jpg", "0.webp", "1.jpg"):
         photograph(tmp_path / name)
     with refusal(FrameError, "same"):
-        list_images(tmp_path)
+        find_frames(tmp_path)
 
 
 @pytest.mark.parametrize(("one", "other"), [("left_{}.png", "right_{}.png"), ("{}.png", "{} (1).png")])
@@ -110,16 +110,16 @@ def test_names_of_letters_are_paired_with_what_begins_with_them(tmp_path):
     for name in "abc":
         photograph(tmp_path / f"{name}.png")
         mask(tmp_path / f"{name}_m.png")
-    assert [path.stem for path in list_images(tmp_path)] == ["a", "b", "c"]
+    assert [path.stem for path in find_frames(tmp_path).paths] == ["a", "b", "c"]
 
 
 def test_the_preview_of_a_run_is_no_frame_and_one_of_the_users_own_is(tmp_path):
     for name in ("0", "1", "preview"):
         photograph(tmp_path / f"{name}.png")
-    assert len(list_images(tmp_path)) == 3
+    assert len(find_frames(tmp_path).paths) == 3
     (tmp_path / "preview.png").unlink()
     Written(tmp_path).write(tmp_path / "preview.png", (tmp_path / "0.png").read_bytes())
-    assert len(list_images(tmp_path)) == len(list_images(tmp_path / "*.png")) == 2
+    assert len(find_frames(tmp_path).paths) == len(find_frames(tmp_path / "*.png").paths) == 2
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
@@ -129,7 +129,7 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     except OSError:
         return  # a file system that takes no such name
     with refusal(FrameError, "UTF-8"):
-        list_images(tmp_path)
+        find_frames(tmp_path)
 
 
 def test_shots_that_follow_each_other_are_no_doubt(tmp_path):
@@ -144,7 +144,7 @@ def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
     folder.mkdir()
     for t in range(3):
         photograph(folder / f"{t}.png")
-    assert len(list_images(folder / "[01].png")) == 2
+    assert len(find_frames(folder / "[01].png").paths) == 2
 
 
 def test_a_few_pictures_that_are_not_called_like_the_others_are_named(tmp_path):

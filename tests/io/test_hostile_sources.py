@@ -16,8 +16,9 @@ from PIL import Image
 from refusals import refusal
 
 from mnemask.errors import FrameError
-from mnemask.io import VideoReader, list_images
+from mnemask.io import VideoReader
 from mnemask.io.atomic import safe_name
+from mnemask.io.frame_files import find_frames
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
 
 HUGE = 100_000
@@ -118,15 +119,15 @@ def test_links_in_circles_pipes_and_devices_in_a_folder_are_no_images(tmp_path, 
     os.mkfifo(tmp_path / "pipe.png")
     for name in "abc":
         (tmp_path / name).symlink_to(".")
-    assert [path.name for path in list_images(tmp_path)] == ["0.png"]
-    assert [path.name for path in list_images(tmp_path / "**" / "*.png")] == ["0.png"]
+    assert [path.name for path in find_frames(tmp_path).paths] == ["0.png"]
+    assert [path.name for path in find_frames(tmp_path / "**" / "*.png").paths] == ["0.png"]
 
 
 def test_a_deep_chain_of_links_is_followed_or_refused_but_ends(tmp_path, clip):
     Image.fromarray(clip[0]).save(tmp_path / "0.png")
     for number in range(60):
         (tmp_path / f"{number + 1}.png").symlink_to(f"{number}.png")
-    names = [path.name for path in list_images(tmp_path)]
+    names = [path.name for path in find_frames(tmp_path).paths]
     assert names == [f"{number}.png" for number in range(41)], "as many as the system follows"
 
 

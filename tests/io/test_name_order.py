@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mnemask.io import list_images
+from mnemask.io.frame_files import find_frames
 from mnemask.io.name_order import NameOrder, natural_order
 
 STAMPS = [f"{1764297600 + 0.04 * t + 1e-7 * ((t * 7919) % 3):.7f}".rstrip("0") for t in range(1, 12)]
@@ -75,7 +75,7 @@ def test_names_are_in_the_order_that_a_person_would_count(kind):
 def test_what_may_be_read_in_two_ways_is_said(tmp_path):
     for name in ("x_-1", "x_-2"):
         (tmp_path / f"{name}.png").write_bytes(b"")
-    assert [path.stem for path in list_images(tmp_path)] == ["x_-1", "x_-2"]
+    assert [path.stem for path in find_frames(tmp_path).paths] == ["x_-1", "x_-2"]
     assert NameOrder.of(["x_-1", "x_-2"]).doubts
     assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
     assert NameOrder.of(["a1p3", "a1p14", "a2p9"]).doubts

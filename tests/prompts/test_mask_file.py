@@ -15,7 +15,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from refusals import refusal
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io import MaskWriter, davis_palette, list_images, read_image
+from mnemask.io import MaskWriter, davis_palette, read_image
+from mnemask.io.frame_files import find_frames
 from mnemask.io.label_files import read_labels
 from mnemask.prompts import PromptPlan, inspect_mask, read_mask
 from mnemask.prompts.mask_folder import list_masks
@@ -802,7 +803,7 @@ def test_a_picture_of_a_kind_that_is_not_read_is_said_to_be_that(tmp_path, name)
     with refusal(MaskError, name, "PNG"):
         list_masks(tmp_path)
     with refusal(FrameError, name[1:].lower(), "PNG"):
-        list_images(tmp_path)
+        find_frames(tmp_path)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

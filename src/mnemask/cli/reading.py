@@ -106,12 +106,11 @@ class VideoReading:
     def refuse_beyond(self, plan: PromptPlan) -> None:
         """Raises InputError if masks are given for frames from --stop on; not checked if --stop is a time."""
         from mnemask.io.reader import Position
+        from mnemask.prompts.plan import beyond_the_end
 
         end = None if self.stop is None else Position.of(self.stop).frame
         if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
-            raise mm.InputError(
-                f"masks are given for frame {min(beyond)}, but --stop {self.stop} ends before it", "correct one of them"
-            )
+            raise beyond_the_end(min(beyond), end, stop=self.stop)
 
 
 def _reading(options: dict[str, Any]) -> VideoReading:

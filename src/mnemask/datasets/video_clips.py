@@ -1,6 +1,6 @@
 """Clips from videos with a mask for each object: stage 2 of the thesis (4.2.2)."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -85,17 +85,14 @@ class VideoClips:
             MaskError: a file is not a mask, or differs in size from the first one.
             InputError: no video is long enough, or none drawn shows enough of an object in the first frame.
         """
-        for _ in range(MAX_TRIES):
+
+        def draw_one() -> tuple[AnnotatedVideo, TrainingClip | None]:
             video, indices = self.draw_frames(rng, shape)
             masks = in_8_bits(video, indices)
             views = self._views(rng, masks, shape)
-            if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
-                return clip
-        raise InputError(
-            f"none of {MAX_TRIES} clips drawn has an object that covers 0.2 % of its first frame; the last one is from "
-            f"{video.name}",
-            "train on videos with larger objects, or on fewer videos without any",
-        )
+            return video, _clip(rng, video, indices, masks, views, self.augmentation.look, shape)
+
+        return _first_clip(draw_one, "clips drawn has an object that covers 0.2 % of its first frame")
 
     def draw_frames(self, rng: np.random.Generator, shape: ClipShape) -> tuple[AnnotatedVideo, list[int]]:
         """Returns a video and the indices of a clip's frames, in the order shown; raises InputError if none fits."""
@@ -156,18 +153,15 @@ class FrameClips:
             MaskError: a file is not a mask.
             InputError: no sample drawn shows enough of an object.
         """
-        for _ in range(MAX_TRIES):
+
+        def draw_one() -> tuple[AnnotatedVideo, TrainingClip | None]:
             video, index = self.frames[int(rng.integers(len(self.frames)))]
             (labels,) = in_8_bits(video, [index])
             views = self.augmentation.views(rng, (labels.shape[0], labels.shape[1]), shape)
             indices, masks = [index] * shape.num_frames, [labels] * shape.num_frames
-            if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
-                return clip
-        raise InputError(
-            f"none of {MAX_TRIES} samples drawn has an object that covers 0.2 % of it; the last one is from "
-            f"{video.name}",
-            "train on videos with larger objects, or on fewer videos without any",
-        )
+            return video, _clip(rng, video, indices, masks, views, self.augmentation.look, shape)
+
+        return _first_clip(draw_one, "samples drawn has an object that covers 0.2 % of it")
 
 
 def with_objects(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
@@ -282,6 +276,18 @@ def _walk(
 
 def _pick(rng: np.random.Generator, choices: list[int]) -> int:
     return choices[int(rng.integers(len(choices)))]
+
+
+def _first_clip(draw_one: Callable[[], tuple[AnnotatedVideo, TrainingClip | None]], what: str) -> TrainingClip:
+    """Returns the first clip that shows an object, of at most `MAX_TRIES` drawn; raises InputError if none does."""
+    for _ in range(MAX_TRIES):
+        video, clip = draw_one()
+        if clip is not None:
+            return clip
+    raise InputError(
+        f"none of {MAX_TRIES} {what}; the last one is from {video.name}",
+        "train on videos with larger objects, or on fewer videos without any",
+    )
 
 
 def _clip(

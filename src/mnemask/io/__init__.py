@@ -1,6 +1,5 @@
 """Video in, masks out: one lazy reader for every source, one background writer for every mask format."""
 
-from mnemask.io.frame_files import list_images
 from mnemask.io.images import read_image
 from mnemask.io.live import prefetch
 from mnemask.io.pictures import ReaderEvents
@@ -18,7 +17,6 @@ __all__ = [
     "contact_sheet",
     "davis_palette",
     "draw_overlay",
-    "list_images",
     "prefetch",
     "read_image",
 ]

@@ -59,25 +59,19 @@ class FrameFiles:
     topics: tuple[str, ...] = ()
 
 
-def list_images(source: Path) -> list[Path]:
+def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the frames of a folder or a glob pattern in the order of the numbers in their names.
 
     Other files, hidden ones, masks beside their frames and the preview of a run are left out, and so are pipes and
     devices, whatever their names. `**` does not follow links to folders.
 
-    Raises:
-        FrameError: there is no image, there are more than a million files, two share a name without suffix, so that
-            their masks would overwrite each other, a name is not UTF-8, or the pattern is invalid.
-    """
-    return list(find_frames(source).paths)
-
-
-def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
-    """Returns the frames of a folder or a pattern; raises FrameError as `list_images` does.
-
     Args:
         source: the folder or pattern.
         masks: files that are known to be masks, in any folder.
+
+    Raises:
+        FrameError: there is no image, there are more than a million files, two share a name without suffix, so that
+            their masks would overwrite each other, a name is not UTF-8, or the pattern is invalid.
     """
     found = frames_among(image_files(source), masks)
     if not found.paths:
