@@ -36,9 +36,7 @@ def read_folder(
     Raises:
         InputError: there is no clip in it.
     """
-    videos, masks = _two_folders(folder)
-    there = _named(masks or videos)
-    clips, left_out = _clips(videos, masks, there)
+    masks, there, clips, left_out = _found(folder)
     if not clips:
         raise InputError(
             f"{str(folder)!r} holds no clip"
@@ -75,16 +73,21 @@ def read_folder(
     return Manifest(read.path, read.clips, read.faults, notes)
 
 
-def _two_folders(folder: Path) -> tuple[Path, Path | None]:
-    """Returns the folder of the clips, and the folder of their masks if it is another one."""
-    for frames in reversed(_FRAMES):
-        videos = folder / frames
-        masks = next((folder / each for each in reversed(_MASKS) if (folder / each).is_dir()), None)
-        if videos.is_dir() and (
-            any(map(_is_clip, videos.iterdir())) or _clips(videos, masks, _named(masks or videos))[0]
-        ):
-            return videos, masks
-    return folder, None
+def _found(folder: Path) -> tuple[Path | None, dict[str, Path], list[Path], list[str]]:
+    """Returns the folder of the masks, where masks may be by name, the clips, and other files with a mask of their own.
+
+    They are those of the first of the usual folders of frames that has a clip, or else of the folder itself, which has
+    no folder of masks.
+    """
+    masks = next((folder / each for each in reversed(_MASKS) if (folder / each).is_dir()), None)
+    for videos in (folder / each for each in reversed(_FRAMES)):
+        if videos.is_dir():
+            there = _named(masks or videos)
+            clips, left_out = _clips(videos, masks, there)
+            if clips:
+                return masks, there, clips, left_out
+    there = _named(folder)
+    return None, there, *_clips(folder, None, there)
 
 
 def _clips(videos: Path, masks: Path | None, there: Mapping[str, Path]) -> tuple[list[Path], list[str]]:
