@@ -12,8 +12,11 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mnemask.errors import MaskError, listed
-from mnemask.io.annotation_formats import AnnotatedFrame, Shape, naming_damage, read_file, read_labelme
+from mnemask.io.annotation_formats import AnnotatedFrame, Shape, json_of, naming_damage, read_coco
 from mnemask.io.cvat import read_cvat
+from mnemask.io.label_studio import read_label_studio
+from mnemask.io.labelme import read_labelme, read_labelme_file
+from mnemask.io.mots import read_mots
 from mnemask.io.pictures import check_size
 from mnemask.io.yolo import read_yolo
 from mnemask.types import ObjectInfo
@@ -136,7 +139,15 @@ def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns the annotated frames of a file, or of a folder with one file per frame; counts shapes without masks."""
     if path.is_dir():
         return read_labelme(path, skipped) or read_yolo(path, skipped)
-    return read_cvat(path, skipped) if path.suffix.lower() == ".xml" else read_file(path, skipped)
+    suffix = path.suffix.lower()
+    if suffix in (".xml", ".txt"):
+        return read_cvat(path, skipped) if suffix == ".xml" else read_mots(path, skipped)
+    content = json_of(path)
+    if isinstance(content, list):
+        return read_label_studio(content, path, skipped)
+    if "shapes" in content:
+        return read_labelme_file(content, path, skipped)
+    return read_coco(content, path, skipped)
 
 
 def _identified(path: Path, pictures: Sequence[AnnotatedFrame]) -> dict[int, int]:

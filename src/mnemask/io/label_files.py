@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io.annotation_formats import AT, json_files, may_be_labelme
+from mnemask.io.annotation_formats import AT, json_files
 from mnemask.io.annotations import Annotations
 from mnemask.io.cvat import empty_frames
 from mnemask.io.decoder import open_container
@@ -37,6 +37,7 @@ from mnemask.io.images import (
     stored_values,
     turned,
 )
+from mnemask.io.labelme import may_be_labelme
 from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
