@@ -1,12 +1,9 @@
 """Finished masks from any source: the folder of a run in any format, that of a batch, or a project."""
 
-import csv
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -17,7 +14,8 @@ from torch import Tensor
 
 from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.errors import InputError, counted, listed
-from mnemask.io.atomic import partial_file, safe_name
+from mnemask.export.numbering import frame_rate, frames_of_table, numbered
+from mnemask.io.atomic import safe_name
 from mnemask.io.coco import OBJECT, Categories
 from mnemask.io.image_formats import alpha_of, cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -28,7 +26,7 @@ from mnemask.io.written import Written
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.render import TrackedFrames, report_of, settings_of
 from mnemask.project import Project
-from mnemask.types import Masks, ObjectInfo, frame_name, index_of_name
+from mnemask.types import Masks, ObjectInfo, frame_name
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 logger = logging.getLogger(__name__)
@@ -181,7 +179,7 @@ class _OfRun:
         self._of_file, self._suffix = bool(video), _suffix_of(report)
         self.folder, self.name = out, name or video or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
-        rows = _frames_of_table(out)
+        rows = frames_of_table(out)
         told = {name: index for name, (index, _) in rows.items()}
         there: Mapping[str, Any] = self._cut_outs or labels_by_name(self._paths, list(rows), list(told.values()))
         may_be_gone = (out / TABLE).is_file()  # the table of a running process may be ahead
@@ -196,13 +194,13 @@ class _OfRun:
             names, self._paths = list(rows), [there[name] for name in rows]
         elif self._paths:
             told = {map_name(path): told[name] for name, path in there.items() if name in told}
-        self._frames = _numbered(names, told, out)
+        self._frames = numbered(names, told, out)
         self._leaves_out = False
         if self._cut_outs:
             self._add_empty(TrackedFrames.in_folder(report, Written(out)), {index for index, _ in rows.values()})
         if is_cut_off:
             logger.warning("the run in %s is not complete: exporting its first %d frames", out, len(self))
-        self.frames_per_second = _rate(rows)
+        self.frames_per_second = frame_rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
         known = [int(each["id"]) for each in report.get("objects", [])]
         self.object_ids = tuple(sorted({*known, *self.objects} or self._ids()))
@@ -413,68 +411,6 @@ def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{str(out / REPORT)!r} has invalid objects ({error})", "restore it, or remove it") from error
     return {object_id: info for object_id, info in told.items() if info != ObjectInfo()}
-
-
-def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
-    """Returns number and time of each frame by its name, from the table of a run; empty if there is none.
-
-    For a run that is running or was interrupted, it has the complete lines so far.
-    """
-    unfinished = partial_file(out / TABLE)
-    places = (out / TABLE, unfinished, out / CHECKPOINT / unfinished.name)
-    try:
-        place = next((path for path in places if path.is_file()), out / TABLE)
-        with place.open(newline="", encoding="utf-8", errors="replace") as file:
-            return {
-                row["name"]: (int(row["frame"]), float(row["seconds"]) if row["seconds"] else None)
-                for row in csv.DictReader(line for line in file if line.endswith("\n"))
-            }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _numbered(names: list[str], told: Mapping[str, int], out: Path) -> list[tuple[int, str]]:
-    """Returns the number of each frame: from the table, otherwise from its name, otherwise its position.
-
-    A table has no row for a frame without tracked objects. If names do not count from 0, the frames in the table give
-    the shift; without any, the numbers in names are used if they cover more than half of their range. A warning
-    reports gaps.
-    """
-    if all(name in told for name in names):
-        return [(told[name], name) for name in names]
-    numbers = [number for name in names if (number := index_of_name(name)) is not None]
-    if len(numbers) == len(names):
-        shifts = {number - told[name] for number, name in zip(numbers, names, strict=True) if name in told}
-        if len(shifts) == 1 or (not shifts and 0 <= _missing(numbers) < len(names)):
-            if not shifts and _missing(numbers):
-                logger.warning(
-                    "%s has no masks for %d of the numbers from %s to %s: the others keep the numbers in their names",
-                    *(out, _missing(numbers), names[0], names[-1]),
-                )
-            shift = shifts.pop() if shifts else 0
-            return [(number - shift, name) for number, name in zip(numbers, names, strict=True)]
-    ends = [re.search(r"\d{1,9}$", name) for name in names]
-    if not told and _missing([-1 if end is None else int(end[0]) for end in ends]) > 0:
-        logger.warning(
-            "%s has masks from %s to %s with gaps in their numbers, and no table with their frame numbers: they are "
-            "numbered from 0 in their order",
-            *(out, names[0], names[-1]),
-        )
-    return list(enumerate(names))
-
-
-def _missing(numbers: list[int]) -> int:
-    """Returns how many numbers are missing between the first and the last; -1 if they do not increase."""
-    rise = all(earlier < later for earlier, later in pairwise(numbers))
-    return numbers[-1] - numbers[0] + 1 - len(numbers) if rise else -1
-
-
-def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:
-    """Returns frames per second from the first and the last time in a table."""
-    timed = [(index, seconds) for index, seconds in rows.values() if seconds is not None]
-    if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
-        return None
-    return round((timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1]), 3)
 
 
 def _labels_of(alphas: Mapping[int, UInt8[np.ndarray, "H W"]]) -> Labels:
