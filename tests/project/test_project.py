@@ -511,16 +511,16 @@ def test_a_replay_writes_the_frames_that_a_pass_wrote_whatever_was_accepted_whil
 def test_a_pass_whose_end_a_full_disk_refused_is_ended_before_the_next_one(
     tmp_path, project, clip, compact, monkeypatch
 ):
-    add = project._journal.add
+    log = project._history.log
 
     def full(line):
         if line["do"] == "tracked":
             raise OutputError("the disk is full", "make room")
-        add(line)
+        log(line)
 
     project.set_key(0, project.add_object(), clip[2][0, 0])
     with monkeypatch.context() as patched:
-        patched.setattr(project._journal, "add", full)
+        patched.setattr(project._history, "log", full)
         with refusal(OutputError, "the disk is full"):
             project.track(0, stop=lambda: project.is_tracked(6))
         with refusal(OutputError, "the disk is full"):

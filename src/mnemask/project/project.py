@@ -2,12 +2,11 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +34,11 @@ from mnemask.project.about import (
     stamp_of,
     write_about,
 )
+from mnemask.project.history import History
 from mnemask.project.journal import Journal, Line, read_journal
 from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Results
 from mnemask.project.snapshots import Snapshots
-from mnemask.project.state import Action, State, applied, folded
+from mnemask.project.state import Action, State, folded
 from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
@@ -64,7 +64,6 @@ class Project:
         folder: the project's folder.
         source: the path of the video.
         frames: its frames, by number.
-        state: objects, keys, accepted frames and settings; an immutable value, replaced by each action.
 
     Raises:
         InputError: there is no project, it is damaged, or its video was replaced by another.
@@ -89,13 +88,12 @@ class Project:
             self._stamp: object = None
             self.check_video()
             self._model = model
-            self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
-            self.state, self._done, self._undone = folded(self.actions)
+            self._history = History(opened.enter_context(closing(Journal(self.folder / JOURNAL))))
             self._results = opened.enter_context(
                 closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
             self._snapshots = Snapshots(self.folder / STATES)
-            self._changing, self._tracking = threading.RLock(), threading.Lock()
+            self._tracking = threading.Lock()
             self._masks = KeyMasks(self.folder, self.frames.size)
             self._end_interrupted_pass()
             self._opened = opened.pop_all()
@@ -132,7 +130,7 @@ class Project:
                 make_folder(folder)
                 (folder / JOURNAL).unlink(missing_ok=True)  # of a project that was never completed
                 with closing(Journal(folder / JOURNAL)) as journal:
-                    journal.add({"do": "settings", "settings": chosen, "at": _now()})
+                    History(journal).do({"do": "settings", "settings": chosen})
                 write_about(folder, frames, Path(source).resolve())  # last: this makes it a project
             return cls(folder, network)
         except BaseException as error:
@@ -143,10 +141,15 @@ class Project:
     @property
     def model(self) -> STCN:
         """The network, loaded on first use."""
-        with self._changing:
+        with self._history.changing:
             if self._model is None:
                 self._model = load_model(self.state.settings["model"])
             return self._model
+
+    @property
+    def state(self) -> State:
+        """Objects, keys, accepted frames and settings; an immutable value, replaced by each action."""
+        return self._history.state
 
     @property
     def num_frames(self) -> int:
@@ -156,20 +159,20 @@ class Project:
     @property
     def actions(self) -> list[Line]:
         """Every action so far, including those that were undone, oldest first."""
-        return list(read_journal(self.folder / JOURNAL))
+        return self._history.actions
 
     def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
         """Adds an object and returns its id, by default the lowest that no object has and none was tracked with."""
-        with self._changing:
+        with self._history.changing:
             number = next(filter(self._is_free, count(1))) if object_id is None else object_id
-            self._do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
+            self._history.do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
             return number
 
     def update_object(self, object_id: int, **changes: str) -> None:
         """Changes `name`, `category` or `color` of an object; raises InputError for anything else."""
         if unknown := sorted(changes.keys() - {"name", "category", "color"}):
             raise InputError(f"{unknown[0]!r} of an object cannot be changed", "give name, category or color")
-        self._do({"do": "update_object", "id": object_id, **changes})
+        self._history.do({"do": "update_object", "id": object_id, **changes})
 
     def name_objects(self, infos: Mapping[int, ObjectInfo]) -> None:
         """Sets names and classes of objects; raises ObjectIdError for an unknown id, before any object is changed."""
@@ -183,7 +186,7 @@ class Project:
 
     def remove_object(self, object_id: int) -> None:
         """Removes an object and its keys; undo restores it, with the masks that were tracked."""
-        self._do({"do": "remove_object", "id": object_id})
+        self._history.do({"do": "remove_object", "id": object_id})
 
     def set_key(self, frame: int, object_id: int, mask: Prompt, how: Mapping[str, Any] | None = None) -> None:
         """Sets the mask of an object in a frame; with an empty one, the object is absent until its next key.
@@ -194,16 +197,18 @@ class Project:
         """
         self.check_changeable(frame)
         name = self._masks.add(frame, object_id, mask)
-        with self._changing:
+        with self._history.changing:
             self.check_changeable(frame)  # it may have been accepted while the mask was written
-            self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
+            self._history.do(
+                {"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})}
+            )
 
     def clear_key(self, frame: int, object_id: int) -> None:
         """Removes the key of an object in a frame; its tracked mask is shown again."""
-        with self._changing:
+        with self._history.changing:
             self.check_changeable(frame)
             if (frame, object_id) in self.state.keys:
-                self._do({"do": "clear_key", "frame": frame, "object": object_id})
+                self._history.do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int, *, among: Sequence[int] | None = None) -> None:
         """Makes the masks of these frames, both ends included, final: tracking no longer changes them.
@@ -218,33 +223,33 @@ class Project:
         if among is not None:
             frames = [int(frame) for frame in among if first <= frame <= last]
             action["runs"] = [[run.start, run.stop - 1] for run in runs_of(frames, self.num_frames)]
-        self._do(action)
+        self._history.do(action)
 
     def unaccept(self, first: int, last: int) -> None:
         """Allows the masks of these frames to change again."""
         self._check_run(first, last)
-        self._do({"do": "unaccept", "first": first, "last": last})
+        self._history.do({"do": "unaccept", "first": first, "last": last})
 
     def change_settings(self, **settings: Any) -> None:
         """Changes policy, frames (the budget), size, write_every or model for later tracking."""
         check_settings({**self.state.settings, **settings})
-        with self._changing:
+        with self._history.changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
                 check_model(settings["model"])
                 self._model = None
-            self._do({"do": "settings", "settings": settings})
+            self._history.do({"do": "settings", "settings": settings})
 
     def undo(self) -> Action | None:
         """Undoes the last action other than tracking and settings, and returns it; None if there is none."""
-        return self._turn("undo")
+        return self._history.turn("undo")
 
     def redo(self) -> Action | None:
         """Redoes the action that was undone last, and returns it; None if there is none."""
-        return self._turn("redo")
+        return self._history.turn("redo")
 
     def can(self) -> tuple[bool, bool]:
         """Returns whether there is an action to undo, and one to redo."""
-        return any(action["do"] != "settings" for action in self._done), bool(self._undone)
+        return self._history.can()
 
     def earlier_key(
         self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]
@@ -257,15 +262,8 @@ class Project:
             fits: decides by how a mask was made. Masks from before the key was last cleared, or of an earlier object
                 with the same id, do not count.
         """
-        for action in reversed(self._done):
-            if action["do"] == "remove_object" and action["id"] == object_id:
-                return None
-            if action["do"] in ("set_key", "clear_key") and (action["frame"], action["object"]) == (frame, object_id):
-                if action["do"] == "clear_key":
-                    return None
-                if fits(action["how"]):
-                    return self._masks.read(action["mask"]), action["how"]
-        return None
+        action = self._history.earlier_key(frame, object_id, fits)
+        return None if action is None else (self._masks.read(action["mask"]), action["how"])
 
     def labels(self, frame: int, *, without: Collection[int] = ()) -> Labels:
         """Returns the object id at each pixel of a frame: the tracked masks, with the frame's keys in place.
@@ -385,7 +383,7 @@ class Project:
             report = plan_pass(self.state, self.num_frames, self._next_pass(), start, direction, to, objects)
             way = self._pass(report, objects)
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
-            self._log({"do": "track", "pass": report.number, **asked})
+            self._history.log({"do": "track", "pass": report.number, **asked})
             try:
                 way.follow(may_change, stop, on_frame)
             finally:
@@ -419,11 +417,7 @@ class Project:
 
     def check_folder(self) -> None:
         """Raises OutputError if the folder is no longer where it was when the project was opened."""
-        if not self._journal.is_there:
-            raise OutputError(
-                f"the project's folder is no longer at {str(self.folder)!r}",
-                "put it back, or close the project and open it at its new place",
-            )
+        self._history.check_folder()
 
     def check_video(self) -> None:
         """Raises InputError if another video has taken the place of the project's, or there is none any more."""
@@ -442,32 +436,8 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _do(self, action: Action) -> None:
-        action = {name: int(value) if isinstance(value, np.integer) else value for name, value in action.items()}
-        with self._changing:
-            state = applied(self.state, action)
-            self._log(action)
-            self.state = state
-            self._done.append(action)
-            if action["do"] != "settings":
-                self._undone.clear()
-
-    def _turn(self, which: Literal["undo", "redo"]) -> Action | None:
-        with self._changing:
-            if not self.can()[which == "redo"]:
-                return None
-            self._log({"do": which})
-            before = self._undone
-            self.state, self._done, self._undone = folded(self.actions)
-            return before[-1] if which == "redo" else self._undone[-1]
-
     def _is_free(self, object_id: int) -> bool:
         return object_id not in self.state.objects and not self.looked_for(object_id).any()
-
-    def _log(self, action: Action) -> None:
-        with self._changing:
-            self.check_folder()
-            self._journal.add({**action, "at": _now()})
 
     def _check_run(self, first: int, last: int) -> None:
         if first == last and not (is_whole(first) and 0 <= first < self.num_frames):
@@ -512,11 +482,7 @@ class Project:
             first, last = sorted((start, reached))
             unwritten = sorted(set(range(first, last + 1)).difference(self._results.of_pass(number)))
             line["kept"] = [[run.start, run.stop - 1] for run in runs_of(unwritten, self.num_frames)]
-        self._log(line)
-
-
-def _now() -> float:
-    return round(time.time(), 3)
+        self._history.log(line)
 
 
 def state_of(folder: Path) -> State:

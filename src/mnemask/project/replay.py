@@ -67,7 +67,9 @@ def _repeat(
         frame, object_id = line["frame"], line["object"]
         project._check_run(frame, frame)  # not whether it was accepted: earlier versions may have missed that
         name = project._masks.add(frame, object_id, mask)
-        project._do({"do": kind, "frame": frame, "object": object_id, "mask": name, "how": line.get("how") or {}})
+        project._history.do(
+            {"do": kind, "frame": frame, "object": object_id, "mask": name, "how": line.get("how") or {}}
+        )
     elif kind == "track":
         end = ends.get(line["pass"])
         if end is not None and end["reached"] is not None:
@@ -75,7 +77,7 @@ def _repeat(
     elif kind == "settings":
         project.change_settings(**line["settings"])
     elif kind != "tracked":
-        project._do({name: value for name, value in line.items() if name != "at"})
+        project._history.do({name: value for name, value in line.items() if name != "at"})
 
 
 def _track_again(project: Project, line: Line, end: Line, on_frame: OnFrame) -> None:
