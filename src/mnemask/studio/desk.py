@@ -3,33 +3,23 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 import mnemask as mm
-from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.io.visualize import encode_image
-from mnemask.project import NoFrameLeftError, PassReport, picture_memory, picture_reason
+from mnemask.project import picture_memory, picture_reason
 from mnemask.project.results import Labels
 from mnemask.prompts.clicks import ClickSession
 from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
-from mnemask.studio.exports import (
-    EXPORTS,
-    UNFINISHED,
-    Write,
-    exports_in,
-    files_of,
-    main_files,
-    remove_unfinished,
-    writing,
-)
-from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
+from mnemask.studio.exports import EXPORTS, exports_in, writing
+from mnemask.studio.jobs import Job, Listeners
+from mnemask.studio.work import export, track
 from mnemask.types import is_number
 
 APART = 5  # frames from one doubtful stretch to the next; closer ones are merged
@@ -38,10 +28,6 @@ _PICTURES = 64 * 2**20  # bytes of encoded frames in the cache
 MAX_POINTS = 100
 Spots = list[Point]
 Box = tuple[int, int, int, int]
-
-
-class _StoppedError(Exception):
-    """An export was stopped by the user, or by a change of the masks."""
 
 
 class Desk:
@@ -225,7 +211,7 @@ class Desk:
             raise mm.InputError(f"direction {direction[:20]!r} is unknown", "choose forward, backward or both")
         self.project.check_video()
         self._pause()
-        self._begin("track", lambda job: self._track(job, start, direction, to, objects))
+        self._begin("track", lambda job: track(self.project, job, self._changed, start, direction, to, objects))
 
     def export(self, name: str, options: Mapping[str, Any]) -> None:
         """Starts an export into the project's folder; see `writing`."""
@@ -234,7 +220,7 @@ class Desk:
         if not self.project.state.objects:
             raise mm.InputError("there is nothing to export", "click on an object first")
         self._pause()
-        self._begin("export", lambda job: self._export(job, name, write))
+        self._begin("export", lambda job: export(self.project, job, self._changed, name, write))
 
     def stop(self) -> None:
         """Stops what is running; frames tracked so far are kept, an unfinished export is not."""
@@ -385,6 +371,10 @@ class Desk:
         if self._job is not None and self._job.kind == "track":
             self._job.stop()
 
+    def _changed(self) -> None:
+        """Sends the state to all pages from within a job, which ends with an event of its own."""
+        self.changed(job=None)
+
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
             if self._job is not None and self._job.running:
@@ -392,78 +382,6 @@ class Desk:
                 raise mm.InputError(f"{running} is already running", "wait for it, or stop it first")
             with self.listeners.telling:
                 self._job = Job(kind, work, self.listeners).start()
-
-    def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
-        ways: list[Literal["forward", "backward"]]
-        ways = ["forward", "backward"] if direction == "both" else [direction]  # type: ignore[list-item]
-        result: Event = {}
-        nothing: NoFrameLeftError | None = None
-
-        def on_frame(report: PassReport, frame: mm.Frame) -> None:
-            job.tell({**_progress(report), "passing": None if report.frames else frame.index})
-
-        try:
-            with warnings_heard() as warnings:
-                for way in ways:
-                    if job.stopping():
-                        break
-                    until: Any = to if to is not None else "end" if way == "forward" else "key"
-                    try:
-                        report = self.project.track(
-                            start, way, to=until, objects=objects, stop=job.stopping, on_frame=on_frame
-                        )
-                    except NoFrameLeftError as error:  # in this direction; there may be one in the other
-                        nothing = error
-                    else:
-                        result = {**_progress(report), "complete": report.complete}
-        finally:
-            self.changed(job=None)
-        if nothing is not None and not result:
-            raise nothing
-        return {**result, "passing": None, "warnings": warnings}
-
-    def _export(self, job: Job, kind: str, write: Write) -> Event:
-        folder, total = self.exports, self.project.num_frames
-
-        def on_frame(index: int) -> None:
-            job.tell({"frame": index, "done": index + 1, "total": total})
-            if job.stopping():
-                raise _StoppedError
-
-        unfinished = folder / UNFINISHED  # a partial export could be mistaken for a complete one
-        try:
-            with warnings_heard() as warnings:
-                write(self.project, unfinished, on_frame)
-            taken = {path.name for path in folder.iterdir()}
-            name = next(n for n in (kind, *(f"{kind}-{k}" for k in range(2, 10_000))) if n not in taken)
-            done = unfinished.rename(folder / name)
-        except BaseException as error:
-            remove_unfinished(folder)
-            if isinstance(error, _StoppedError):
-                return {"stopped": True}
-            if isinstance(error, OutputError):
-                raise OutputError(error.problem, "nothing was kept, so make room and export again") from error
-            raise
-        files = list(files_of(done))
-        self.changed(job=None)
-        return {
-            "export": name,
-            "folder": str(done),
-            "written": len(files),
-            "bytes": sum(path.stat().st_size for path in files),
-            "files": [path.relative_to(folder).as_posix() for path in main_files(done, files)],
-            "warnings": warnings,
-        }
-
-
-def _progress(report: PassReport) -> Event:
-    speed = report.frames / report.seconds if report.seconds else 0.0
-    return {
-        **{name: value for name, value in asdict(report).items() if name != "confidence"},
-        "frame": report.reached,
-        "fps": round(speed, 2),
-        "confidence": {object_id: list(each) for object_id, each in report.confidence.items()},
-    }
 
 
 def _asked(
