@@ -23,7 +23,8 @@ from mnemask.io.images import (
     is_unread_picture,
     open_image,
 )
-from mnemask.io.name_order import HALF_DAY_AFTER, HALF_DAY_BEFORE, NameOrder, composed, numbers_of
+from mnemask.io.name_order import NameOrder, composed, numbers_of
+from mnemask.io.name_rewrites import HALF_DAY_AFTER, HALF_DAY_BEFORE
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import is_preview
 

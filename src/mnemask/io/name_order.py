@@ -11,33 +11,34 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+
+from mnemask.io.name_rewrites import (
+    MINUS,
+    P_NUMBER,
+    SIGNS,
+    THOUSANDS,
+    Rewrite,
+    before_sign,
+    has_12_hours,
+    has_months,
+    in_24_hours,
+    month_date,
+    shape,
+    with_month_numbers,
+    with_points,
+    without_signs,
+    without_thousands,
+    year_first,
+    year_last,
+)
 
 # Programs print exponents with a sign and at least two digits; "1e3" may as well be part of a hash.
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
 _RUN = re.compile(r"\d+(?:[.,]\d+)+")
-# 0p25: some programs write the decimal point as a p.
-_P_NUMBER = re.compile(r"(?<!\d)(?<!\dp)(\d+)p(\d+)(?!p?\d)")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
-HALF_DAY_BEFORE, HALF_DAY_AFTER = r"([上下]午|午[前後]|오[전후])", r"([ap])(?:\.\s?)?m\.?(?![a-z])"
-_SECOND_HALF = ("p", "P", "下午", "午後", "오후")
-_MINUTES = r"[.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?"
-# 9.41.00 AM or 上午9.41.00, as in the names of screenshots, with any of the spaces that occur there.
-_TWELVE_HOURS = re.compile(
-    rf"(?<!\d)(0?[1-9]|1[0-2])({_MINUTES})[\s_.-]*{HALF_DAY_AFTER}|"
-    rf"{HALF_DAY_BEFORE}\s?(1[0-2]|0?\d)({_MINUTES})(?!\d)",
-    re.IGNORECASE,
-)
-# 28-02-2024 or 02.28.2024, with the same separator in both places.
-_DATE = re.compile(r"(?<!\d)(\d{1,2})([-_. ])(\d{1,2})\2((?:19|20)\d{2})(?!\d)")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = re.compile(
-    r"(?<![a-z])(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
-    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])",
-    re.IGNORECASE,
-)
-_DAY_MONTH_YEAR = re.compile(r"(?<!\d)(\d{1,2})([-_. ]?)%(\d{2})\2((?:19|20)?\d{2})(?!\d)")
 # Other possible dates: with the year first or last, with a year of two digits or without separators.
 _DATES = (
     re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<d>\d\d)(?!\d)"),
@@ -46,14 +47,8 @@ _DATES = (
     re.compile(r"(?<!\d)(?P<d>\d\d?)([-_. ])(?P<m>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<m>\d\d?)([-_. ])(?P<d>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
 )
-_OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # thousands separators
-_THOUSANDS = re.compile(
-    rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
-)
 _WITH_UNIT = re.compile(r"\d+(?:[.,]\d+)?[\s_]?([num\u00b5\u03bc]?s|min|h|[numc\u00b5\u03bck]?m)(?![^\W\d_])")
 _MOST_DATES = 4096  # names that are searched for dates
-_MINUS = ("-", "\u2212")
-_SIGNS = (*_MINUS, "+")
 # After these, or at the start of a name, there is nothing that a minus could separate from the number.
 _OPENS: tuple[str, ...] = ("=", "(", "[", "{", ",", ";", ":", "~", "@")
 # Among this many numbers of a counter, one would end in 0.
@@ -79,24 +74,16 @@ class NameOrder:
         decimal: the prefixes (digits as #) after which a dot is a decimal point.
         signed: the prefixes (digits as #) after which a minus is a sign.
         hexadecimal: number of characters before and after the hexadecimal number in each name; None if there is none.
-        twelve_hours: whether times have AM or PM, so that 12.05 AM is before 9.41 AM, and 9.41 AM before 1 PM.
-        months: whether all names contain a month's name.
-        thousands: whether numbers have thousands separators, so that 1,000 follows 999.
-        p_points: the prefixes (digits as #) after which a p between digits is a decimal point.
         letters: number of characters before letters that count from a to z and on to aa; -1 if there are none.
-        year_last: format of dates that end with the year: "dmy", "mdy" or, if there are none, "".
+        rewrites: what makes the numbers in a name plain ones, in this order.
         doubts: sentences about ambiguous numbers, for the user to check.
     """
 
     decimal: frozenset[str]
     signed: frozenset[str]
     hexadecimal: tuple[int, int] | None = None
-    twelve_hours: bool = False
-    months: bool = False
-    thousands: bool = False
-    p_points: frozenset[str] = frozenset()
     letters: int = -1
-    year_last: str = ""
+    rewrites: tuple[Rewrite, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -110,40 +97,32 @@ class NameOrder:
         if (before := _before_letters(stems)) >= 0:
             doubt = f"names like {max(stems, key=len)!r} are read as counting with letters, since aa follows z"
             return cls(frozenset(), frozenset(), letters=before, doubts=(doubt,))
-        thousands = _has_thousands(stems)
-        plain = [_THOUSANDS.sub(_without_signs, stem) for stem in stems] if thousands else stems
-        found = cls._of_plain(plain)
-        example = next((stem for stem in stems if _THOUSANDS.search(stem)), "")
-        said = [f"the separator in names like {example!r} is read as a thousands separator"] if thousands else []
-        found = replace(found, thousands=thousands, doubts=(*found.doubts, *said))
-        return replace(found, doubts=(*found.doubts, *_other_doubts(stems, found)))
+        plain, rewrites = stems, list[Rewrite]()
 
-    @classmethod
-    def _of_plain(cls, stems: Sequence[str]) -> "NameOrder":
-        """Returns the order for names whose numbers are in base 10 and have no thousands separators."""
-        p_points, p_doubts = _p_points(stems)
-        stems = [_with_points(stem, p_points) for stem in stems] if p_points else stems
-        twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
-        stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
-        months = len(stems) > 1 and all(any(map(str.isdigit, s)) and len(_MONTH.findall(s)) == 1 for s in stems)
-        stems = [_with_month_numbers(stem) for stem in stems] if months else stems
-        year_last, date_doubts = _year_last(stems)
-        stems = [_year_first(stem, year_last) for stem in stems] if year_last else stems
-        signed, sign_doubts = _signed_slots(stems)
-        slots: dict[str, list[_Dotted]] = defaultdict(list)
-        for stem in stems:
-            for dotted in _dotted_numbers(stem, signed):
-                slots[dotted.before].append(dotted)
-        decided = {before: _is_decimal(numbers) for before, numbers in slots.items()}
-        dot_doubts = [
-            f"the dots in names like {_example(slots[before])!r} may be decimal points or separators; they are read "
-            f"as {'decimal points' if decimal else 'separators'}"
-            for before, (decimal, sure) in decided.items()
-            if not sure
-        ]
-        decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
-        doubts = (*p_doubts, *sign_doubts, *dot_doubts, *date_doubts)
-        return cls(decimals, signed, None, twelve_hours, months, p_points=p_points, year_last=year_last, doubts=doubts)
+        def rewrite(one: Rewrite) -> None:
+            nonlocal plain
+            plain = [one(stem) for stem in plain]
+            rewrites.append(one)
+
+        if has_thousands := _has_thousands(stems):
+            rewrite(without_thousands)
+        p_points, p_doubts = _p_points(plain)
+        if p_points:
+            rewrite(partial(with_points, p_points=p_points))
+        if has_12_hours(plain):
+            rewrite(in_24_hours)
+        if months := has_months(plain):
+            rewrite(with_month_numbers)
+        order, date_doubts = year_last(plain)
+        if order:
+            rewrite(partial(year_first, order=order))
+        signed, sign_doubts = _signed_slots(plain)
+        decimal, dot_doubts = _decimal_slots(plain, signed)
+        example = next((stem for stem in stems if THOUSANDS.search(stem)), "")
+        said = [f"the separator in names like {example!r} is read as a thousands separator"] if has_thousands else []
+        doubts = (*p_doubts, *sign_doubts, *dot_doubts, *date_doubts, *said)
+        found = cls(decimal, signed, rewrites=tuple(rewrites), doubts=doubts)
+        return replace(found, doubts=(*doubts, *_other_doubts(stems, found, months, bool(order))))
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that differ only in zeros or case are ordered by their text."""
@@ -157,18 +136,16 @@ class NameOrder:
             counted = stem[self.letters :].casefold()
             last = [stem[: self.letters].casefold(), Decimal(len(counted)), counted]
         else:
-            stem = _THOUSANDS.sub(_without_signs, stem) if self.thousands else stem
-            stem = _with_points(stem, self.p_points) if self.p_points else stem
-            stem = _of_24_hours(stem) if self.twelve_hours else stem
-            stem = _with_month_numbers(stem) if self.months else stem
-            last = self._parts(_year_first(stem, self.year_last) if self.year_last else stem)
+            for rewrite in self.rewrites:
+                stem = rewrite(stem)
+            last = self._parts(stem)
         return [*map(self._parts, map(composed, path.parts[:-1])), last], path.name
 
     def unsigned(self, stem: str) -> str:
         """Returns a name without the signs of its numbers."""
         stem = composed(stem)
         begins = [number.start() for number in re.finditer(r"\d+", stem)]
-        signs = {at - 1 for at in begins if stem[:at].endswith(_SIGNS) and _shape(stem[: at - 1]) in self.signed}
+        signs = {at - 1 for at in begins if stem[:at].endswith(SIGNS) and shape(stem[: at - 1]) in self.signed}
         return "".join(character for at, character in enumerate(stem) if at not in signs)
 
     def _parts(self, stem: str) -> list[str | Decimal]:
@@ -185,13 +162,13 @@ class NameOrder:
         at = 0
         while number := _NUMBER.search(stem, at):
             begin, end, value = number.start(), number.end(), Decimal(number[0].replace(",", "."))
-            before = _shape(stem[:begin])
-            sign = stem[begin - 1 : begin] if _shape(stem[: max(begin - 1, 0)]) in self.signed else ""
-            sign = sign if sign in _SIGNS else ""
+            before = shape(stem[:begin])
+            sign = stem[begin - 1 : begin] if shape(stem[: max(begin - 1, 0)]) in self.signed else ""
+            sign = sign if sign in SIGNS else ""
             before = before.removesuffix(sign)
             if number[3] is None and (before not in self.decimal or _within_a_run(stem, begin)):
                 end, value = number.end(1), Decimal(number[1])
-            yield begin - len(sign), end, -value if sign in _MINUS else value
+            yield begin - len(sign), end, -value if sign in MINUS else value
             at = end
 
 
@@ -236,49 +213,22 @@ def shared(texts: Sequence[str]) -> int:
     return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
 
-def _shape(text: str) -> str:
-    return re.sub(r"\d+", "#", text)
-
-
-def _of_24_hours(stem: str) -> str:
-    """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 in place of 12.05.00 AM."""
-    return _TWELVE_HOURS.sub(_time_of_24_hours, stem)
-
-
-def _time_of_24_hours(time: re.Match[str]) -> str:
-    hour, minutes, half = time.group(1, 2, 3) if time[1] else time.group(5, 6, 4)
-    return f"{int(hour) % 12 + 12 * (half in _SECOND_HALF):02d}{minutes}"
-
-
-def _with_month_numbers(stem: str) -> str:
-    """Returns a name with 2024-02-01 in place of 2024-Feb-01 or 01-Feb-2024."""
-    return _DAY_MONTH_YEAR.sub(r"\4-\3-\1", _with_month_signs(stem)).replace("%", "")
-
-
-def _with_month_signs(stem: str) -> str:
-    return _MONTH.sub(lambda month: f"%{_MONTHS.index(month[0][:3].lower()) + 1:02d}", stem)
-
-
-def _without_signs(number: re.Match[str]) -> str:
-    return re.sub(f"[{_OF_THOUSANDS}]", "", number[0])
-
-
 def _has_thousands(stems: Sequence[str]) -> bool:
     """Returns whether names count from 999 on to 1,000: more evenly than as decimals or as two separate numbers."""
-    if not any(map(_THOUSANDS.search, stems)):
+    if not any(map(THOUSANDS.search, stems)):
         return False
-    plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
-    signed = [number for stem in stems for number in _THOUSANDS.finditer(stem)]
-    before = {_shape(number.string[: number.start()]) for number in signed}
+    plain = [stem for stem in stems if not THOUSANDS.search(stem)]
+    signed = [number for stem in stems for number in THOUSANDS.finditer(stem)]
+    before = {shape(number.string[: number.start()]) for number in signed}
     plain_values = [
         Decimal(number[0])
         for stem in plain
         for number in re.finditer(r"\d+(?:\.\d+)?", stem)
-        if _shape(stem[: number.start()]) in before
+        if shape(stem[: number.start()]) in before
     ]
     if len(before) != 1 or not 100 <= max(plain_values, default=0) < 1000:
         return False
-    counted = [Decimal(_without_signs(number)) for number in signed]
+    counted = [Decimal(without_signs(number)) for number in signed]
     otherwise = [Decimal(f"{number[1]}.{number[3]}" if number[2] in ".," else number[1]) for number in signed
                  if number[0].count(number[2]) == 1]  # fmt: skip
     return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *otherwise]])
@@ -288,8 +238,8 @@ def _p_points(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
     """Returns the prefixes after which a p between digits is a decimal point in most names, and doubts about it."""
     slots: dict[str, list[re.Match[str]]] = defaultdict(list)
     for stem in stems:
-        for number in _P_NUMBER.finditer(stem):
-            slots[_before_sign(number)].append(number)
+        for number in P_NUMBER.finditer(stem):
+            slots[before_sign(number)].append(number)
     points, doubts = set(), []
     for before, numbers in slots.items():
         if 2 * len(numbers) < len(stems) or len({len(number[2]) for number in numbers}) == 1:
@@ -302,17 +252,6 @@ def _p_points(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
         elif not sure:
             doubts.append(f"the p in names like {example!r} may be a decimal point; it is read as a separator")
     return frozenset(points), doubts
-
-
-def _with_points(stem: str, p_points: frozenset[str]) -> str:
-    """Returns a name with 0.25 in place of 0p25."""
-    return _P_NUMBER.sub(lambda n: f"{n[1]}.{n[2]}" if _before_sign(n) in p_points else n[0], stem)
-
-
-def _before_sign(number: re.Match[str]) -> str:
-    """Returns the shape of the text before a number and its sign, if it has one."""
-    before = number.string[: number.start()]
-    return _shape(before[:-1] if before.endswith(_SIGNS) else before)
 
 
 def _before_letters(stems: Sequence[str]) -> int:
@@ -330,9 +269,16 @@ def _before_letters(stems: Sequence[str]) -> int:
     return before if sorted(values) == list(range(min(values), min(values) + len(values))) else -1
 
 
-def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
-    """Yields sentences about numbers that do not affect the order: dates that contradict it, words, units."""
-    if not order.months and not order.year_last:
+def _other_doubts(stems: Sequence[str], order: NameOrder, months: bool, year_is_last: bool) -> Iterator[str]:
+    """Yields sentences about numbers that do not affect the order: dates that contradict it, words, units.
+
+    Args:
+        stems: the names.
+        order: their order.
+        months: whether they contain the names of months.
+        year_is_last: whether they contain dates that end with the year.
+    """
+    if not months and not year_is_last:
         some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, a sample is enough
         for date in (each for each in _DATES if stems and all(map(each.search, some))):
             ordered = sorted(some, key=lambda stem: order.key(Path(f"{stem}.png")))
@@ -342,7 +288,7 @@ def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
                     "date, begin them with year, month and day"
                 )
                 break
-    elif order.months and any(len(date[4]) == 2 for date in map(_month_date, stems) if date):
+    elif months and any(len(date[4]) == 2 for date in map(month_date, stems) if date):
         yield f"dates in names like {stems[0]!r} are read as day, month and year"
     if len({_number_words(stem) for stem in stems}) > 1:
         yield f"the numbers in names like {stems[0]!r} are written in words, which do not affect the order"
@@ -357,7 +303,7 @@ def _has_units(stems: Sequence[str]) -> bool:
         if not _WITH_UNIT.search(stem):
             return False
         for found in _WITH_UNIT.finditer(stem):
-            units[_before_sign(found)].add(found[1])
+            units[before_sign(found)].add(found[1])
     return any(len(each) > 1 for each in units.values())
 
 
@@ -368,10 +314,6 @@ def _number_words(stem: str) -> str:
     return "".join(sign for sign in stem if unicodedata.category(sign) == "Lo" and unicodedata.numeric(sign, False))
 
 
-def _month_date(stem: str) -> re.Match[str] | None:
-    return _DAY_MONTH_YEAR.search(_with_month_signs(stem))
-
-
 def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
     """Returns whether dates ascend, or are not dates: month above 12, day above 31, short years more than 1 apart."""
     days = [(int(date["y"]), int(date["m"]), int(date["d"])) for date in dates]
@@ -380,25 +322,6 @@ def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
     if not are_dates or (max(years) < 100 and max(years) - min(years) > 1):
         return True
     return days == sorted(days)
-
-
-def _year_last(stems: Sequence[str]) -> tuple[str, list[str]]:
-    """Returns the format of dates that end with the year, if each name has one, and doubts about it."""
-    dates = [_DATE.search(stem) for stem in stems]
-    if not dates or not all(dates):
-        return "", []
-    firsts, seconds = ([int(date[part]) for date in dates if date] for part in (1, 3))
-    fits = [order for order, days, months in (("dmy", firsts, seconds), ("mdy", seconds, firsts))
-            if min(months) >= 1 and max(months) <= 12 and min(days) >= 1 and max(days) <= 31]  # fmt: skip
-    if len(fits) < 2:
-        return next(iter(fits), ""), []
-    doubt = f"the dates in names like {stems[0]!r} may begin with the day or the month; they are read as day first"
-    return "dmy", [] if len(set(firsts)) == 1 or len(set(seconds)) == 1 else [doubt]
-
-
-def _year_first(stem: str, order: str) -> str:
-    """Returns a name with 2024-02-28 in place of 28-02-2024 (dmy) or 02-28-2024 (mdy)."""
-    return _DATE.sub(r"\4-\3-\1" if order == "dmy" else r"\4-\1-\3", stem)
 
 
 def _within_a_run(stem: str, begin: int) -> bool:
@@ -412,10 +335,10 @@ def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
     for stem in stems:
         for number in re.finditer(r"\d+", stem):
             before = stem[: number.start()]
-            slots[_shape(before[:-1] if before.endswith(_SIGNS) else before)].add(number)
+            slots[shape(before[:-1] if before.endswith(SIGNS) else before)].add(number)
     signed, doubts = set(), []
     for before, slot in slots.items():
-        if not slot.minus or (before and (before[-1] == "#" or before.endswith(_MINUS))):
+        if not slot.minus or (before and (before[-1] == "#" or before.endswith(MINUS))):
             continue  # between two numbers, as in a date, it is a separator
         if not before or before.endswith(_OPENS):
             signed.add(before)
@@ -448,7 +371,7 @@ class _Slot:
     def add(self, number: re.Match[str]) -> None:
         stem, begin = number.string, number.start()
         after = re.match(r"[.,]\d+", stem[number.end() :])
-        is_minus = stem[:begin].endswith(_MINUS)
+        is_minus = stem[:begin].endswith(MINUS)
         (self.minus if is_minus else self.plain).append(Decimal(number[0] + (f".{after[0][1:]}" if after else "")))
         self.example = self.example or stem * is_minus
         self.plus |= stem[:begin].endswith("+")
@@ -468,13 +391,29 @@ class _Slot:
         return is_sign, self.plus or (is_sign and through_zero and not self.padded)
 
 
+def _decimal_slots(stems: Sequence[str], signed: frozenset[str]) -> tuple[frozenset[str], list[str]]:
+    """Returns the prefixes after which a dot is a decimal point, and doubts about them."""
+    slots: dict[str, list[_Dotted]] = defaultdict(list)
+    for stem in stems:
+        for dotted in _dotted_numbers(stem, signed):
+            slots[dotted.before].append(dotted)
+    decided = {before: _is_decimal(numbers) for before, numbers in slots.items()}
+    doubts = [
+        f"the dots in names like {_example(slots[before])!r} may be decimal points or separators; they are read "
+        f"as {'decimal points' if decimal else 'separators'}"
+        for before, (decimal, sure) in decided.items()
+        if not sure
+    ]
+    return frozenset(before for before, (decimal, _) in decided.items() if decimal), doubts
+
+
 def _dotted_numbers(stem: str, signed: frozenset[str]) -> Iterator[_Dotted]:
     for number in _NUMBER.finditer(stem):
         if number[2] is not None and number[3] is None and not _within_a_run(stem, number.start()):
             before = stem[: number.start()]
-            if before.endswith(_SIGNS) and _shape(before[:-1]) in signed:
+            if before.endswith(SIGNS) and shape(before[:-1]) in signed:
                 before = before[:-1]
-            yield _Dotted(_shape(before), number[1], number[2])
+            yield _Dotted(shape(before), number[1], number[2])
 
 
 def _is_decimal(numbers: Sequence[_Dotted]) -> tuple[bool, bool]:
