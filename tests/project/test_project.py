@@ -309,7 +309,7 @@ def test_a_key_that_an_earlier_version_set_in_an_accepted_frame_is_repeated(tmp_
     tracked.set_key(3, CAT, clip[2][3, 0])
     key = tracked.actions[-1]
     tracked.accept(0, 5)
-    tracked._journal.add(key)
+    tracked._history.log(key)
     tracked.close()
     with (
         mm.Project(tracked.folder, compact) as opened,
