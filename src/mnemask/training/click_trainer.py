@@ -236,12 +236,7 @@ class ClickTraining(TrainingRun[ClickReport]):
         # The background's plane is not used.
         loss = normalized_focal(flat, labels) + soft_dice(probs.expand(-1, 2, -1, -1), labels, there)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * self.schedule.rate(self.step, recipe.steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update(self.trained, self.step)
+        self.update_weights(recipe.clip_norm, self.schedule.rate(self.step, recipe.steps))
         masks = (logits.detach() > 0).cpu().numpy()
         ious = tuple(
             float(np.mean([iou(sequence.truth, mask) for sequence, mask in zip(sequences, each, strict=True)]))

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.training.checkpoint import TrainingState, forget_after, is_finite, load_run, save_run
@@ -157,6 +157,23 @@ class TrainingRun(ABC, Generic[R]):
                 if stop:
                     return
         self.save()
+
+    def update_weights(self, clip_norm: float | None, rate: float) -> Tensor | None:
+        """Updates the weights with their gradients, and the average; returns the norm before clipping, None without.
+
+        Args:
+            clip_norm: largest norm of the gradient; None for any.
+            rate: fraction of the recipe's learning rate, which is multiplied by the `factor` of a group that has one.
+        """
+        norm = None
+        if clip_norm is not None:
+            norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=clip_norm, error_if_nonfinite=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate * group.get("factor", 1.0) * rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(self.trained, self.step)
+        return norm
 
     def save(self) -> None:
         """Saves the current state of the run, so that it can be resumed.

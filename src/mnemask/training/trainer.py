@@ -163,16 +163,7 @@ class Training(TrainingRun[StepReport]):
                 loss = self._loss(probs, batch) / parts
                 self.fabric.backward(loss)
             total += loss.detach()
-        norm = None
-        if recipe.clip_norm is not None:
-            norm = self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update(self.trained, self.step)
+        norm = self.update_weights(recipe.clip_norm, recipe.schedule.rate(self.step, recipe.steps))
         return total, norm, batch, probs.detach()
 
     def averaged_model(self) -> STCN:
