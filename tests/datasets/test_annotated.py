@@ -145,3 +145,14 @@ def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
         read_labels(tmp_path / "absent.png")
     with refusal(MaskError, "cannot"):
         read_labels(tmp_path)
+
+
+def test_a_blended_edge_of_one_shade_is_refused_in_the_first_mask_with_an_object(tmp_path):
+    frames, empty = (tmp_path / "0.jpg", tmp_path / "1.jpg"), np.zeros((48, 64), np.uint8)
+    for frame in frames:
+        Image.fromarray(np.stack([empty] * 3, -1)).save(frame)
+    soft = empty.copy()
+    soft[11:37, 15:49], soft[12:36, 16:48] = 100, 200
+    masks = {index: save(tmp_path / f"{index}.png", labels, False) for index, labels in enumerate((empty, soft))}
+    with refusal(MaskError, "1.png", "blended"):
+        check_masks(AnnotatedVideo("clip", frames, masks, single_object=False))

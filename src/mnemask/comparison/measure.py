@@ -15,7 +15,7 @@ from jaxtyping import Float
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
 from mnemask.datasets.annotated import void_of
-from mnemask.datasets.mask_checks import Palettes, may_be_soft, refuse_soft_edges
+from mnemask.datasets.mask_checks import TrueMaskChecks
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
@@ -101,7 +101,7 @@ class Truth:
                 "give 3 or more with such names, since the first and the last are not scored",
             )
         shown: set[int] = set()
-        palettes = Palettes()
+        checks = TrueMaskChecks()
         for path in files.values():
             labels = read_labels(path)
             if labels.shape != clip.size:
@@ -109,12 +109,8 @@ class Truth:
                     f"{path} is {labels.shape}, but the video is {clip.size} (height, width)",
                     "give masks of the video's size",
                 )
-            palettes.add(path, labels)
-            values = set(np.unique(labels).tolist()) - {0}
-            # The first mask with an object is checked even if it has few values.
-            if may_be_soft(labels) or (values and not shown):
-                refuse_soft_edges(path)
-            shown |= values
+            checks.add(path, labels)
+            shown |= set(np.unique(labels).tolist()) - {0}
         if not shown:
             raise InputError(f"the true masks in {folder} show no object", "give masks of this video's objects")
         void = void_of(files.values()) if VOID in shown else VOID

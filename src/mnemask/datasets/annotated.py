@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 from jaxtyping import Bool
 
-from mnemask.datasets.mask_checks import Palettes, may_be_soft, refuse_soft_edges
+from mnemask.datasets.mask_checks import TrueMaskChecks
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import FrameFiles, frames_among
@@ -185,13 +185,11 @@ def checked_masks(video: AnnotatedVideo) -> Iterator[tuple[int, Labels]]:
     for note in notes_on_orientation(sample(frames)):
         logger.warning("%s: %s", video.name, note)
     height, width = read_image(video.frames[video.first_annotated]).shape[-2:]
-    palettes = Palettes()
+    checks = TrueMaskChecks()
     for index, path in video.masks.items():
         labels = video.read_labels(index)
         if not video.single_object:
-            palettes.add(path, labels)
-            if may_be_soft(labels):
-                refuse_soft_edges(path)
+            checks.add(path, labels)
         rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise MaskError(

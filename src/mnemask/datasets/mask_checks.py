@@ -15,12 +15,49 @@ from mnemask.prompts.mask_reading import RGB, rgb_of
 _FEW_VALUES = 8
 
 
-def may_be_soft(labels: Labels) -> bool:
-    """Returns whether a mask has so many distinct values that `refuse_soft_edges`, which is slower, should check it."""
-    return int(np.count_nonzero(np.bincount(labels.ravel()))) > _FEW_VALUES
+class TrueMaskChecks:
+    """Checks true masks of one video, or predicted ones, as they are read.
+
+    Args:
+        ids: whether the values of palette images are ids, so that their palettes must agree.
+    """
+
+    def __init__(self, ids: bool = True) -> None:
+        self._ids = ids
+        self._colours: dict[RGB, tuple[int, Path]] = {}  # the index of each, and a file with it
+        self._shown: set[Path] = set()  # folders, or files, of which a mask with an object was checked
+
+    def add(self, path: Path, labels: Labels) -> None:
+        """Raises MaskError if a mask's edges are blended, or if a colour of its palette had another index before.
+
+        Edges are looked at in the first mask with an object of each folder, and in those with many distinct values.
+        """
+        if self._ids:
+            self._add_palette(path, labels)
+        is_first = path.parent not in self._shown and bool(labels.any())
+        if is_first or int(np.count_nonzero(np.bincount(labels.ravel()))) > _FEW_VALUES:
+            _refuse_soft_edges(path)
+        if is_first:
+            self._shown.add(path.parent)
+
+    def _add_palette(self, path: Path, labels: Labels) -> None:
+        """Adds the colours of a mask's objects; greys are not compared, since they may stand for the indices."""
+        if holds_labels(path):
+            return
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # the palette is read without decoding the pixels
+            if image.mode != "P":
+                return
+            palette = [rgb_of(colour) for colour in palette_of(image)]
+        counts = np.bincount(labels.ravel(), minlength=len(palette))
+        for index, colour in enumerate(palette):
+            if index == 0 or not counts[index] or len(set(colour)) == 1:
+                continue
+            known, earlier = self._colours.setdefault(colour, (index, path))
+            if palette[known : known + 1] != [colour]:
+                raise another_palette(path, colour, index, earlier, known, "save all masks with the same palette")
 
 
-def refuse_soft_edges(path: Path) -> None:
+def _refuse_soft_edges(path: Path) -> None:
     """Raises MaskError if a mask's edges are blended, since each blended value would be read as a separate object.
 
     Palette images and the files of annotation tools cannot contain blends and are not checked.
@@ -43,29 +80,3 @@ def refuse_soft_edges(path: Path) -> None:
             "but ground-truth masks must be exact",
             "export it without antialiasing, resize it with nearest neighbour, or threshold it to black and white",
         )
-
-
-class Palettes:
-    """The index of each colour in the palette files of one video, to detect palettes made for one file alone."""
-
-    def __init__(self) -> None:
-        self._known: dict[RGB, tuple[int, Path]] = {}
-
-    def add(self, path: Path, labels: Labels) -> None:
-        """Adds the colours of a mask's objects; raises MaskError if one had another index in an earlier mask.
-
-        Greys are not compared: they may stand for the indices.
-        """
-        if holds_labels(path):
-            return
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # the palette is read without decoding the pixels
-            if image.mode != "P":
-                return
-            palette = [rgb_of(colour) for colour in palette_of(image)]
-        counts = np.bincount(labels.ravel(), minlength=len(palette))
-        for index, colour in enumerate(palette):
-            if index == 0 or not counts[index] or len(set(colour)) == 1:
-                continue
-            known, earlier = self._known.setdefault(colour, (index, path))
-            if palette[known : known + 1] != [colour]:
-                raise another_palette(path, colour, index, earlier, known, "save all masks with the same palette")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
-from mnemask.datasets.mask_checks import refuse_soft_edges
+from mnemask.datasets.mask_checks import TrueMaskChecks
 from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, DavisSequences, open_youtube_vos
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -133,10 +133,11 @@ def _name_of(folder: Path, root: Path) -> str:
 
 def _looked_at(video: AnnotatedVideo) -> bool:
     """Returns whether masks are black and white (255); raises MaskError if the first non-empty one has soft edges."""
+    checks = TrueMaskChecks(ids=False)
     for index in sorted(video.masks):
-        values = np.unique(video.read_labels(index))
-        if values.any():
-            refuse_soft_edges(video.masks[index])
+        labels = video.read_labels(index)
+        checks.add(video.masks[index], labels)
+        if (values := np.unique(labels)).any():
             return bool(values[values > 0].tolist() == [255]) and not _has_ids(video)
     return False
 

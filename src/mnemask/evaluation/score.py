@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mnemask.datasets.annotated import void_of
-from mnemask.datasets.mask_checks import Palettes, may_be_soft, refuse_soft_edges
+from mnemask.datasets.mask_checks import TrueMaskChecks
 from mnemask.errors import InputError, counted, listed
 from mnemask.io.image_formats import cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -58,18 +58,13 @@ def score_folder(
     reports = []
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, official_decay=official_decay)
-        shown: set[Path] = set()  # folders, or files, of which a mask with objects was checked
         undecided = has_ids = protocol == "davis2017"
-        palettes = Palettes(), Palettes()
+        checks = TrueMaskChecks(has_ids), TrueMaskChecks(has_ids)
         for number, (truth, prediction) in enumerate(files):
             labels = {path: read_labels(path) for path in (truth, prediction) if path}
-            for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
-                refuse_soft_edges(path)
-                shown |= {path.parent} if labels[path].any() else set()
-            if has_ids:
-                for known, file in zip(palettes, (truth, prediction), strict=True):
-                    if file:
-                        known.add(file, labels[file])
+            for side, path in zip(checks, (truth, prediction), strict=True):
+                if path:
+                    side.add(path, labels[path])
             if undecided and (labels[truth] == VOID).any():
                 scorer.void, undecided = void_of(path for path, _ in files[number:]), False
             predicted = labels[prediction] if prediction else np.zeros_like(labels[truth])
