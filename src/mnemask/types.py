@@ -15,8 +15,8 @@ from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, cou
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
-TOO_MANY_REMEDY = "keep those that you want to track, and check that it is a map of ids, not of depth or heat"
 """Objects tracked at once. Time and memory grow with each object; track more in several runs, one per group."""
+TOO_MANY_REMEDY = "keep those that you want to track, and check that it is a map of ids, not of depth or heat"
 MAX_NAME: Final = 80  # characters
 
 

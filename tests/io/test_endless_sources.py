@@ -21,7 +21,7 @@ from mnemask.errors import FrameError
 from mnemask.io import VideoReader, prefetch, stream
 from mnemask.io.images import read_picture
 from mnemask.io.live import Backoff, Camera, latest_frame
-from mnemask.io.pictures import EventLog, Picture
+from mnemask.io.pictures import DecodedPicture, EventLog
 
 FRAGMENTED = {"movflags": "frag_every_frame+empty_moov"}
 
@@ -150,7 +150,7 @@ def test_whoever_is_faster_than_a_live_source_gets_all():
 
     def pictures():
         for number in range(20):
-            yield Picture(torch.zeros(3, 1, 1, dtype=torch.uint8), number, None, "")
+            yield DecodedPicture(torch.zeros(3, 1, 1, dtype=torch.uint8), number, None, "")
             assert wanted.acquire(timeout=20)
 
     log, indices = EventLog(), []

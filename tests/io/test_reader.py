@@ -18,7 +18,7 @@ from refusals import refusal
 
 from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader, prefetch
-from mnemask.io.pictures import Damaged, Picture
+from mnemask.io.pictures import Damaged, DecodedPicture
 from mnemask.io.stream import EncodedVideo
 from mnemask.pipeline.places import Expected
 
@@ -352,7 +352,7 @@ def test_a_broadcast_goes_on_after_damage_and_says_so_in_the_log(video_file, noi
     path.write_bytes(data)
     broadcast = EncodedVideo(f"file:{path}", "camera", goes_on=True, broadcast=True)
     items = list(broadcast.pictures(start=0))
-    assert 15 < sum(isinstance(item, Picture) for item in items) < 30
+    assert 15 < sum(isinstance(item, DecodedPicture) for item in items) < 30
     assert "skipped damaged data" in caplog.text or any(isinstance(item, Damaged) for item in items)
 
 

@@ -167,8 +167,8 @@ def _segment(
 ) -> Outcome:
     """Segments a clip and returns its outcome; raises MnemaskError if that is not possible."""
     folder, teller, said = place.path, _Teller(control), [again] if again else []
-    lent = segment.Lent(load, lambda interrupt: _Asked(control), teller, masks_elsewhere=bool(place.address))
-    token = segment.LENT.set(lent)
+    hooks = segment.BatchHooks(load, lambda interrupt: _Asked(control), teller, masks_elsewhere=bool(place.address))
+    token = segment.BATCH_HOOKS.set(hooks)
     begin = time.monotonic()
     try:
         with speaking(quiet=True, as_json=False), _warnings(said):
@@ -176,7 +176,7 @@ def _segment(
     except FolderInUseError as error:
         return Outcome("busy", error.problem, error.remedy)
     finally:
-        segment.LENT.reset(token)
+        segment.BATCH_HOOKS.reset(token)
     if code:
         return Outcome("stopped", "the batch was stopped", "run it again to resume the clip")
     facts = {
@@ -277,12 +277,12 @@ def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
                     clip_command().make_context("segment", _line(options, Path(nowhere), "--resume"))
                 views_of(str(options.get("tta", "")))
                 return
-            token = segment.LENT.set(segment.Lent(checks_only=True))
+            token = segment.BATCH_HOOKS.set(segment.BatchHooks(checks_only=True))
             try:
                 with speaking(quiet=True, as_json=False):
                     _call(options, Path(nowhere), "--resume")
             finally:
-                segment.LENT.reset(token)
+                segment.BATCH_HOOKS.reset(token)
 
         yield check
 

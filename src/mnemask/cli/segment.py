@@ -42,7 +42,7 @@ Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # t
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class BatchHooks:
     """What a process that runs `segment` for many clips passes to each run (`cli/batch_worker.py`).
 
     Attributes:
@@ -60,8 +60,8 @@ class Lent:
     masks_elsewhere: bool = False
 
 
-_NOTHING_LENT = Lent()
-LENT: ContextVar[Lent] = ContextVar("LENT", default=_NOTHING_LENT)
+_NO_HOOKS = BatchHooks()
+BATCH_HOOKS: ContextVar[BatchHooks] = ContextVar("BATCH_HOOKS", default=_NO_HOOKS)
 
 
 @command
@@ -158,14 +158,14 @@ def segment(
         )
     _refuse_resume(resume, inputs.is_repeatable(video), video, trace, overwrite)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
-    lent = LENT.get()
+    hooks = BATCH_HOOKS.get()
     for kind in (format.value, *videos.with_overlay(overlay).kinds):
         MASK_FORMATS[kind].check()
-    if lent.checks_only:
+    if hooks.checks_only:
         if plan is not None:
             reading.check(plan, video, prompts.files())
         return
-    network = (lent.load or mm.load_model)(model, device=device, dtype=precision, engine=engine.value)
+    network = (hooks.load or mm.load_model)(model, device=device, dtype=precision, engine=engine.value)
     run = _Run(
         video=video,
         out=out,
@@ -193,8 +193,8 @@ def segment(
     run.prepare()
     with ExitStack() as stack:
         reader = run.open(stack)
-        asked = stack.enter_context((lent.signals or StopSignals)(reader.interrupt))
-        progress = run.follow(reader, asked, stack.enter_context(shown_progress()), lent.on_frame)
+        asked = stack.enter_context((hooks.signals or StopSignals)(reader.interrupt))
+        progress = run.follow(reader, asked, stack.enter_context(shown_progress()), hooks.on_frame)
     emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:
         go_on = "; resume with --resume" if reader.repeatable else ""
@@ -278,7 +278,7 @@ class _Run:
         from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
 
-        if is_complete(self.out, self.settings, masks_elsewhere=LENT.get().masks_elsewhere):
+        if is_complete(self.out, self.settings, masks_elsewhere=BATCH_HOOKS.get().masks_elsewhere):
             return False
         policy, network = self.tracker.policy, self.tracker.model
         found = find_checkpoint(self.out, network.device, self.settings, policy if is_custom(policy) else None)

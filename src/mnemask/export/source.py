@@ -9,7 +9,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8, UInt16
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from mnemask.choices import VIDEO_SUFFIXES
@@ -19,7 +19,7 @@ from mnemask.io.atomic import safe_name
 from mnemask.io.coco import OBJECT, Categories
 from mnemask.io.image_formats import alpha_of, cut_outs_in
 from mnemask.io.images import IMAGE_SUFFIXES
-from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, map_name, read_labels
+from mnemask.io.label_files import Labels, file_names_of, label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written
@@ -28,7 +28,6 @@ from mnemask.pipeline.render import TrackedFrames, report_of, settings_of
 from mnemask.project import Project
 from mnemask.types import Masks, ObjectInfo, frame_name
 
-Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 logger = logging.getLogger(__name__)
 
 

@@ -18,11 +18,10 @@ from jaxtyping import Bool, Float
 
 from mnemask.errors import InputError, MaskError, ObjectIdError, counted
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS, is_unread_picture
-from mnemask.io.shapes import filled, mask_from_run_lengths, runs_of_text
+from mnemask.io.shapes import Mask, filled, mask_from_run_lengths, runs_of_text
 from mnemask.types import check_object_id
 
 log = logging.getLogger(__name__)
-Mask = Bool[np.ndarray, "H W"]
 MaskOf = Callable[[int, int], Mask]  # from height and width
 AT = "@"  # prefix of a frame's name if a file gives only its position in the video, as in @12
 TASK_BY_TASK = "export each task separately"

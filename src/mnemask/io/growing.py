@@ -13,7 +13,7 @@ from mnemask.io.frame_files import frames_among, image_files, notes_on_others
 from mnemask.io.image_sequences import deep_samples, notes_on_orientation, sample
 from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack
 from mnemask.io.live import Backoff
-from mnemask.io.pictures import Damaged, Levels, Picture, Pictures, Readable, SourceFacts, extremes
+from mnemask.io.pictures import Damaged, DecodedPicture, Levels, Pictures, Readable, SourceFacts, extremes
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class GrowingFolder:
     def close(self) -> None:
         """Does nothing: no file stays open between two images."""
 
-    def _read(self, path: Path, index: int) -> Picture | Damaged:
+    def _read(self, path: Path, index: int) -> DecodedPicture | Damaged:
         levels = self.facts.levels
         picture = read_picture(path, index, levels)
         if isinstance(picture, Damaged):
@@ -173,7 +173,7 @@ class GrowingFolder:
         if levels is not None:
             self.keep_levels(levels.for_more())
 
-    def _compare(self, picture: Picture, path: Path, levels: Levels) -> None:
+    def _compare(self, picture: DecodedPicture, path: Path, levels: Levels) -> None:
         """Warns once of an image with values outside the levels: those of memory cannot be changed any more."""
         may_exceed = int(picture.image.max()) == 255 or (levels.black and not int(picture.image.min()))
         if _RANGE in self._topics or levels == Levels() or not may_exceed:

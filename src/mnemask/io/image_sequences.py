@@ -32,7 +32,7 @@ from mnemask.io.images import (
     stated_orientation,
 )
 from mnemask.io.name_order import shared
-from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
+from mnemask.io.pictures import Damaged, DecodedPicture, EventLog, Levels, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class ImageStack:
                     if index >= start:
                         picture = torch.from_numpy(rgb).permute(2, 0, 1)
                         times = (seconds, duration) if timed else (None, None)
-                        yield Picture(picture, index, times[0], name="", duration=times[1])
+                        yield DecodedPicture(picture, index, times[0], name="", duration=times[1])
                     seconds += duration
             if self._cut is not None:
                 index = len(self._pages)

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from mnemask.errors import FrameError
-from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
+from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, DecodedPicture, Levels, check_size
 from mnemask.io.utf8_path import utf8_path
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
@@ -109,10 +109,10 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
-def read_picture(path: Path, index: int, levels: Levels | None = None) -> Picture | Damaged:
+def read_picture(path: Path, index: int, levels: Levels | None = None) -> DecodedPicture | Damaged:
     """Returns the image as the frame of this number, or a `Damaged` with the reason why it cannot be read."""
     try:
-        return Picture(read_image(path, levels), index, seconds=None, name=path.stem)
+        return DecodedPicture(read_image(path, levels), index, seconds=None, name=path.stem)
     except FrameError as error:
         return Damaged(error, index, name=path.stem)
 

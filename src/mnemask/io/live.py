@@ -16,7 +16,7 @@ import torch
 from jaxtyping import UInt8
 
 from mnemask.errors import FrameError
-from mnemask.io.pictures import Damaged, EventLog, Picture, Pictures, SourceFacts
+from mnemask.io.pictures import Damaged, DecodedPicture, EventLog, Pictures, SourceFacts
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class _Slot:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._changed = threading.Condition()
-        self._picture: Picture | Damaged | None = None
+        self._picture: DecodedPicture | Damaged | None = None
         self._taken_one = self._ended = self._stopped = False
 
     def fill(self, pictures: Pictures) -> None:
@@ -132,7 +132,7 @@ class _Slot:
                     self._picture = picture
                     self._changed.notify_all()
 
-    def take(self) -> Picture | Damaged | None:
+    def take(self) -> DecodedPicture | Damaged | None:
         """Waits for a picture and returns it; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._picture is not None or self._ended)
@@ -189,7 +189,7 @@ class Camera:
             began = now if began is None else began
             if index >= start:
                 rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                yield Picture(torch.from_numpy(rgb).permute(2, 0, 1), index, seconds=now - began, name="")
+                yield DecodedPicture(torch.from_numpy(rgb).permute(2, 0, 1), index, seconds=now - began, name="")
 
     def close(self) -> None:
         """Releases the camera."""

@@ -159,7 +159,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedPicture:
     """One decoded picture.
 
     Attributes:
@@ -197,7 +197,7 @@ class Damaged:
     ends: bool = False
 
 
-Pictures = Generator[Picture | Damaged, None, None]
+Pictures = Generator[DecodedPicture | Damaged, None, None]
 
 
 _VISIBLE = Fraction(1, 100)

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding
 from mnemask.io.frame_listing import gives_what_packets_tell, list_frames, list_packets
-from mnemask.io.pictures import Damaged, Matrix, Picture, Source
+from mnemask.io.pictures import Damaged, DecodedPicture, Matrix, Source
 from mnemask.io.sources import Opening, open_source
 from mnemask.io.stream import EncodedVideo
 from mnemask.types import Frame, frame_name
@@ -29,7 +29,7 @@ from mnemask.types import Frame, frame_name
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 96 * 2**20
-STRETCH = 48  # frames decoded at a time when going backwards
+BACKWARDS = 48  # frames decoded at a time when going backwards
 AHEAD = 24  # frames ahead to which decoding on is cheaper than seeking
 REORDERED = 16  # frames by which decoding may be ahead of showing
 MOST_HELD = 100  # frames: greatest distance of a good frame that may replace one that cannot be decoded
@@ -181,7 +181,7 @@ class FrameAccess:
             return
         height, width = self.size
         # Half the cache: all frames of a stretch must still be there when it is read from its end.
-        stretch = max(1, min(STRETCH, self._cache_bytes // (2 * 3 * height * width)))
+        stretch = max(1, min(BACKWARDS, self._cache_bytes // (2 * 3 * height * width)))
         for end in range(first, last - 1, -stretch):
             held = [self.held(index) for index in range(max(end - stretch + 1, last), end + 1)]
             yield from reversed(held)
@@ -378,7 +378,7 @@ class _Indexed:
         self._video.close()
 
 
-def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
+def _frame(picture: DecodedPicture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
     return picture.to_frame(num_frames)

@@ -13,7 +13,7 @@ from mnemask.errors import FrameError
 from mnemask.io.growing import GrowingFolder
 from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.live import latest_frame
-from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, Readable, ReaderEvents, SourceFacts
+from mnemask.io.pictures import Damaged, DecodedPicture, EventLog, Levels, Pictures, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame
 
@@ -230,7 +230,7 @@ class VideoReader:
         pictures = self._source.pictures(self._first_needed())
         if self.live:
             pictures = latest_frame(pictures, self._log, self.interrupt)
-        last: Picture | None = None
+        last: DecodedPicture | None = None
         frame = None
         began: float | None = None
         seconds = 0.0
@@ -238,7 +238,7 @@ class VideoReader:
         stopped = self.goes_on = False
         with closing(pictures):
             for item in self._until_interrupted(pictures):
-                if item.seconds is None and began is None and isinstance(item, Picture):
+                if item.seconds is None and began is None and isinstance(item, DecodedPicture):
                     refuse_time(self._start, self.name)
                     refuse_time(self._stop, self.name)
                 if item.seconds is not None:
@@ -287,7 +287,7 @@ class VideoReader:
         stop = last if self._stop is None else self._stop.frame_at(self.frames_per_second)
         return None if last is None or start is None or stop is None else max(min(stop, last) - start, 0)
 
-    def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
+    def _held_or_skipped(self, damaged: Damaged, last: DecodedPicture | None, given: bool) -> DecodedPicture | None:
         """Returns the picture to yield in place of a damaged one, or None; raises FrameError if reading must stop."""
         if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
             raise damaged.why
@@ -358,7 +358,7 @@ class VideoReader:
         self.close()
 
 
-def _is_frame(item: Picture | Damaged | None) -> bool:
+def _is_frame(item: DecodedPicture | Damaged | None) -> bool:
     """Returns whether what a source yields is a frame, whole or damaged, and not a sign that it was cut off."""
     return item is not None and not (isinstance(item, Damaged) and item.ends)
 

@@ -43,7 +43,7 @@ class Opening:
         interrupted: event that ends each wait.
         log: log in which events are noted.
         masks: files that are not frames, even if they are among them.
-        originals: whether pictures of a video also contain what is stored (`Picture.ycbcr`).
+        originals: whether pictures of a video also contain what is stored (`DecodedPicture.ycbcr`).
     """
 
     live: bool = False

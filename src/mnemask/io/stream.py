@@ -33,10 +33,10 @@ from mnemask.io.pictures import (
     LONG_GAP_SECONDS,
     MAX_PIXELS,
     Damaged,
+    DecodedPicture,
     EventLog,
     Levels,
     Matrix,
-    Picture,
     Pictures,
     Readable,
     ReadableFile,
@@ -77,7 +77,7 @@ class EncodedVideo:
         broadcast: whether it is a broadcast, which has no end that could be missing.
         backoff: for how long to try to reconnect; None if there is no connection or that is not wanted.
         log: log in which reconnects are noted.
-        originals: whether pictures also contain what is stored (`Picture.ycbcr`).
+        originals: whether pictures also contain what is stored (`DecodedPicture.ycbcr`).
     """
 
     def __init__(
@@ -159,7 +159,9 @@ class EncodedVideo:
                         self._backoff.succeeded()
             container = self._connect_again(decoding.lost, index) if decoding.lost else None
 
-    def picture(self, frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]) -> Picture:
+    def picture(
+        self, frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]
+    ) -> DecodedPicture:
         """Returns the upright picture of a decoded frame; `matrices` caches the display matrices found so far."""
         # Reading a frame's side data ties it into a cycle that only the garbage collector breaks: hundreds of frames
         # would wait for that. So it is read once, and again only if the rotation changes.
@@ -176,7 +178,7 @@ class EncodedVideo:
         stored = self._stored(frame) if self.originals else None
         if stored is not None:
             stored = np.moveaxis(apply_rotation(np.moveaxis(stored, 0, -1), matrix), -1, 0)
-        return Picture(
+        return DecodedPicture(
             torch.from_numpy(rgb).permute(2, 0, 1),
             index,
             seconds,
@@ -187,7 +189,7 @@ class EncodedVideo:
         )
 
     def _stored(self, frame: VideoFrame) -> YCbCr | None:
-        """Returns the picture in Y'CbCr with all its bits, up to 10; None if `Picture.image` has all of them."""
+        """Returns the picture in Y'CbCr with all its bits, up to 10; None if `DecodedPicture.image` has all of them."""
         stored = read_planes(frame)
         if stored is not None or not 8 < bits_of(frame.format) <= 16:
             return stored

@@ -13,7 +13,7 @@ from jaxtyping import Integer, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.types import MAX_OBJECT_ID, Frame, Picture, is_number, rgb_image
+from mnemask.types import MAX_OBJECT_ID, Frame, LabelMap, Picture, is_number, rgb_image
 
 
 def davis_palette(num_colors: int = 256) -> UInt8[np.ndarray, "N 3"]:
@@ -41,11 +41,7 @@ def colors_of(labels: Integer[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shap
     return colors
 
 
-# Of any size, so that a mismatch reaches our own check.
-Labels = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
-
-
-def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UInt8[np.ndarray, "H W 3"]:
+def draw_overlay(image: Picture, labels: LabelMap, *, opacity: float = 0.45) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the RGB image with each object tinted in its DAVIS colour and outlined in a brighter one.
 
     Args:
@@ -121,7 +117,7 @@ def encode_image(rgb: UInt8[np.ndarray, "H W 3"], suffix: str, quality: int | No
 
 
 def contact_sheet(
-    frames: Iterable[tuple[Picture, Labels | None]], *, columns: int = 4, tile_width: int = 320
+    frames: Iterable[tuple[Picture, LabelMap | None]], *, columns: int = 4, tile_width: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """Returns one RGB picture of all frames, row by row, each with its overlay and its number.
 
@@ -148,7 +144,7 @@ def contact_sheet(
     return sheet
 
 
-def _tile(frame: Frame, labels: Labels | None, width: int) -> UInt8[np.ndarray, "h w 3"]:
+def _tile(frame: Frame, labels: LabelMap | None, width: int) -> UInt8[np.ndarray, "h w 3"]:
     picture = frame.image.permute(1, 2, 0).cpu().numpy() if labels is None else draw_overlay(frame.image, labels)
     height = max(1, round(width * frame.size[0] / frame.size[1]))
     tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

@@ -11,10 +11,10 @@ from mnemask.inspection.sheets import frames_to_show, sources_of
 from mnemask.io.visualize import draw_overlay
 from mnemask.project.project import Project
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Pixels = UInt8[np.ndarray, "h w 3"]
 
 
-def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = lambda: False) -> Picture:
+def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = lambda: False) -> Pixels:
     """Returns a picture of the memory just before a frame is tracked forwards: source frames and their stored cells.
 
     `stop` is called as in `Project.tracker_before`.
@@ -40,9 +40,7 @@ def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = l
     )
 
 
-def picture_reason(
-    project: Project, frame: int, x: int, y: int, *, stop: Callable[[], bool] = lambda: False
-) -> Picture:
+def picture_reason(project: Project, frame: int, x: int, y: int, *, stop: Callable[[], bool] = lambda: False) -> Pixels:
     """Returns a picture of the tokens that decide the label of a pixel when its frame is tracked forwards.
 
     `stop` is called as in `Project.tracker_before`.
@@ -61,6 +59,6 @@ def _empty(frame: int) -> InputError:
     return InputError(f"the memory before frame {frame} is empty", remedy)
 
 
-def _pixels(project: Project, index: int) -> Picture:
-    pixels: Picture = project.frames.held(index).image.permute(1, 2, 0).cpu().numpy()
+def _pixels(project: Project, index: int) -> Pixels:
+    pixels: Pixels = project.frames.held(index).image.permute(1, 2, 0).cpu().numpy()
     return pixels

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from mnemask.engines import load_model
 from mnemask.errors import InputError, ObjectIdError, OutputError
@@ -36,14 +35,13 @@ from mnemask.project.about import (
 )
 from mnemask.project.history import History
 from mnemask.project.journal import Journal, Line, read_journal
-from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Results
+from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Mask, Results
 from mnemask.project.snapshots import Snapshots
 from mnemask.project.state import Action, State, folded
 from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
 
-Mask = Bool[Tensor, "H W"]
 JOURNAL, STATES = "actions.jsonl", "states"
 _FIRST = b'{"do":"settings",'
 

@@ -7,8 +7,8 @@ from typing import Any
 from mnemask.model.stcn import STCN
 from mnemask.project.about import source_of
 from mnemask.project.journal import Line, read_journal
-from mnemask.project.project import JOURNAL, Mask, Project
-from mnemask.project.results import read_key_mask
+from mnemask.project.project import JOURNAL, Project
+from mnemask.project.results import Mask, read_key_mask
 from mnemask.project.tracking import PassReport
 from mnemask.types import Frame
 

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.stcn import STCN
+from mnemask.project.results import Mask
 from mnemask.prompts.clicks import ClickSegmenter, ClickSession, pointed_at
 
 Point = tuple[int, int]
-Mask = Bool[Tensor, "H W"]
 
 
 class ColourClicks:

@@ -14,9 +14,9 @@ import mnemask as mm
 from mnemask.io.table import DOUBTFUL
 from mnemask.io.visualize import encode_image
 from mnemask.project import picture_memory, picture_reason
-from mnemask.project.results import Labels
+from mnemask.project.results import Labels, Mask
 from mnemask.prompts.clicks import ClickSession
-from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
+from mnemask.studio.clicks import ColourClicks, Point, open_clicks
 from mnemask.studio.exports import EXPORTS, exports_in, writing
 from mnemask.studio.jobs import Job, Listeners
 from mnemask.studio.work import export, track
