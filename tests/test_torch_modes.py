@@ -139,12 +139,21 @@ def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, 
     assert same(found, expected)
 
 
-def test_clicks_do_not_mind_the_mode(mode):
+def clicked(model, frame):
+    return mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+
+
+@cache
+def clicked_in_no_mode():
+    """A model, a frame, the mask of clicks on it, and the weights of the head for clicks."""
     model, frame = load_compact(), drawn_clip(1)[0][0]
-    expected = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
-    weights = ClickSegmenter(model).head.state_dict()
+    return model, frame, clicked(model, frame), ClickSegmenter(model).head.state_dict()
+
+
+def test_clicks_do_not_mind_the_mode(mode):
+    model, frame, expected, weights = clicked_in_no_mode()
     with mode():
-        found = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+        found = clicked(model, frame)
         head = ClickSegmenter(model).head
     assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
     assert torch.equal(found, expected)

@@ -59,8 +59,13 @@ def test_segment_in_a_process_of_its_own(files, tmp_path):
     assert report["settings"]["policy"] == DEFAULT_POLICY
 
 
-@pytest.mark.parametrize("policy", list(mm.POLICIES))
-@pytest.mark.parametrize(("name", "file"), [("png", "masks/00007.png"), ("rgba", "masks/1/00000.png")])
+@pytest.mark.parametrize(
+    ("policy", "name", "file"),
+    [
+        *((policy, "png", "masks/00007.png") for policy in mm.POLICIES),
+        (DEFAULT_POLICY, "rgba", "masks/1/00000.png"),
+    ],
+)
 def test_every_policy_and_format_by_name(files, tmp_path, policy, name, file):
     code, output = segment(
         files, tmp_path, "--mask", files / "first.png", "--size", 64, "--policy", policy, "--format", name

@@ -192,18 +192,26 @@ def test_keys_are_left_alone_unless_all_is_asked_for(tiny_model, cache):
     assert not cache.exists()
 
 
-def test_eight_bits_leave_a_trace_but_little_more(tiny_model, cache):
+@pytest.fixture(scope="module")
+def eight_bits(tiny_model, tmp_path_factory):
+    """The network in eight bits throughout, an image, and what it makes of the image."""
     image = preprocess.normalize(drawn_clip(1)[0])
-    found, expected = ENGINES["int8-all"](tiny_model).encode_key(image), tiny_model.encode_key(image)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNEMASK_CACHE", str(tmp_path_factory.mktemp("int8")))
+        network = ENGINES["int8-all"](tiny_model)
+        yield network, image, network.encode_key(image)
+
+
+def test_eight_bits_leave_a_trace_but_little_more(tiny_model, eight_bits):
+    _, image, found = eight_bits
+    expected = tiny_model.encode_key(image)
     for name in ("key", "compressed", "stride16", "stride4"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert 1e-4 < float((ours - theirs).norm() / theirs.norm()) < 0.1, name
 
 
-def test_eight_bits_can_be_pickled(tiny_model, cache):
-    image = preprocess.normalize(drawn_clip(1)[0])
-    network = ENGINES["int8-all"](tiny_model)
-    found = network.encode_key(image)
+def test_eight_bits_can_be_pickled(eight_bits):
+    network, image, found = eight_bits
     for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
         assert torch.equal(again.encode_key(image).key, found.key)
 

@@ -131,8 +131,16 @@ def contoured(size, ids, width, inner=False):
     return labels
 
 
-@pytest.mark.parametrize("size", [(120, 160), (375, 500), (480, 854), (1080, 1920)])
-@pytest.mark.parametrize(("ids", "width"), [((15,), 5), ((1, 2, 3), 5), ((1, 2), 2), ((40, 90), 5), ((20, 3), 4)])
+CONTOURS = [((15,), 5), ((1, 2, 3), 5), ((1, 2), 2), ((40, 90), 5), ((20, 3), 4)]
+
+
+@pytest.mark.parametrize(
+    ("size", "ids", "width"),
+    [
+        *((size, *each) for size in [(120, 160), (375, 500), (480, 854)] for each in CONTOURS),
+        ((1080, 1920), (1, 2, 3), 5),
+    ],
+)
 @pytest.mark.parametrize("form", ["grey", "palette", "colours"])
 def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
     labels = contoured(size, ids, width)

@@ -57,7 +57,13 @@ class Interrupts:
 
     def _repeat_ignored(self) -> None:
         """Raises KeyboardInterrupt again where Python discarded it, which it does while an object is finalised."""
-        show = sys.unraisablehook
+        show, main_thread = sys.unraisablehook, threading.get_ident()
+
+        def interrupt() -> None:
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(main_thread, signal.SIGINT)  # this ends also a wait of the main thread
+            else:
+                _thread.interrupt_main()
 
         def hook(ignored: sys.UnraisableHookArgs) -> None:
             if not issubclass(ignored.exc_type, KeyboardInterrupt):
@@ -65,7 +71,7 @@ class Interrupts:
                 return
             self.heard = False
             # Delayed, because an exception raised inside this hook is ignored too.
-            again = threading.Timer(0.05, _thread.interrupt_main)
+            again = threading.Timer(0.05, interrupt)
             again.daemon = True
             again.start()
 
