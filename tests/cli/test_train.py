@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,8 @@ from safetensors import safe_open
 import mnemask as mm
 from mnemask.cli import main
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
+from mnemask.model.checkpoints import SIZES, save_model
+from mnemask.training.recipes import RECIPES, Phase, real_video
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,13 @@ def run(monkeypatch, *arguments) -> int:
     return ended.value.code or 0
 
 
-def test_a_candidate_branches_off_a_trunk_that_was_stopped(tmp_path, monkeypatch, data):
+def test_a_candidate_branches_off_a_trunk_that_was_stopped(tmp_path, monkeypatch, data, tiny_model):
+    monkeypatch.setitem(SIZES, "compact", tiny_model.config)
+    monkeypatch.setitem(RECIPES, "real-video", lambda *steps: replace(real_video(*steps), phases=(Phase(1.0, 96),)))
+    save_model(tiny_model, tmp_path / "tiny.safetensors")
     trunk, candidate = tmp_path / "trunk", tmp_path / "candidate"
     small = ("--data", data, "--batch", 1, "--workers", 0)
-    start = ("real-video", *small, "--weights", "compact", "-o", trunk, "--minutes", 0)
+    start = ("real-video", *small, "--weights", tmp_path / "tiny.safetensors", "-o", trunk, "--minutes", 0)
     assert run(monkeypatch, *start) == 0
     assert run(monkeypatch, *start) == 2  # it is not begun again unasked
     assert run(monkeypatch, *start, "--resume") == 0
