@@ -143,6 +143,26 @@ def test_a_run_that_left_no_checkpoint_and_no_mask_is_begun_again_by_resume(file
     assert len(list((out / "masks").iterdir())) == NUM_FRAMES[video]
 
 
+@pytest.mark.parametrize("moved", [True, False])
+def test_masks_in_a_folder_are_not_matched_to_a_followed_folder_that_lost_pictures(files, tmp_path, moved):
+    folder, masks, out = tmp_path / "frames", tmp_path / "masks", tmp_path / "out"
+    folder.mkdir()
+    masks.mkdir()
+    for number in range(8):
+        shutil.copy(files / f"frames/{number:05d}.png", folder)
+    shutil.copy(files / "first.png", masks / "00000.png")
+    shutil.copy(files / "first.png", masks / "00007.png")
+    (folder / "00005.png").write_bytes(b"damaged")
+    line = ["segment", folder, "-o", out, "--mask", masks, "--model", files / "tiny.safetensors", "--size", 32]
+    assert mnemask(*line, "--follow")[0] == 2
+    shutil.copy(files / "frames/00005.png", folder)
+    if moved:
+        (folder / "00003.png").unlink()
+    exit_code, output = mnemask(*line, "--follow", "--resume")
+    assert exit_code == (2 if moved else 0), output
+    assert ("lost or gained pictures before '00004'" in output) == moved
+
+
 @pytest.fixture
 def unfinished(files, tmp_path):
     """A run that broke off because its video did."""

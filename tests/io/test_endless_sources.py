@@ -19,6 +19,7 @@ from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, prefetch, stream
+from mnemask.io.growing import GrowingFolder
 from mnemask.io.images import read_picture
 from mnemask.io.live import Backoff, Camera, latest_frame
 from mnemask.io.pictures import DecodedPicture, EventLog
@@ -248,6 +249,42 @@ def test_a_folder_that_is_followed_from_a_later_image_does_not_decode_those_befo
     frames = list(VideoReader(tmp_path, follow=True, start=4, quiet_seconds=0.2))
     assert [(frame.index, frame.name) for frame in frames] == [(4, "4"), (5, "5")]
     assert decoded == ["4.png", "5.png"]
+
+
+def test_a_folder_whose_pictures_are_removed_once_read_is_followed_in_order(tmp_path, caplog):
+    def write(*names):
+        for name in names:
+            Image.fromarray(NOISE[0]).save(tmp_path / f"{name}.png")
+
+    write(8, 9)
+    given = []
+    for frame in VideoReader(tmp_path, follow=True, quiet_seconds=0.2):
+        given.append((frame.index, frame.name))
+        if frame.name == "9":
+            for path in tmp_path.iterdir():
+                path.unlink()
+            write(7, 10)
+    assert given == [(0, "8"), (1, "9"), (2, "10")]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / '7.png'} appeared after its successors were read and is left out"
+    ]
+
+
+def test_names_of_pictures_that_were_removed_are_not_kept(tmp_path, monkeypatch):
+    seen = []
+    after = GrowingFolder._after
+    monkeypatch.setattr(
+        GrowingFolder,
+        "_after",
+        lambda self, last, images, names: seen.append(names) or after(self, last, images, names),
+    )
+    Image.fromarray(NOISE[0]).save(tmp_path / "0.png")
+    for number, frame in enumerate(VideoReader(tmp_path, follow=True, quiet_seconds=0.2)):
+        (tmp_path / f"{frame.name}.png").unlink()
+        if number < 9:
+            Image.fromarray(NOISE[0]).save(tmp_path / f"{number + 1}.png")
+    assert number == 9
+    assert not seen[-1]
 
 
 def turn(folder, number):

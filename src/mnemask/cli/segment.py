@@ -273,7 +273,8 @@ class _Run:
 
         Raises:
             CheckpointError: if the run there has other settings, or masks but no checkpoint: a new run, which starts
-                where there is none, would remove them.
+                where there is none, would remove them. If masks are matched by names to pictures of a followed folder
+                that would not have the same numbers again.
         """
         from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
@@ -285,10 +286,26 @@ class _Run:
         if found is None:
             _refuse_masks_without_checkpoint(self.out)
         else:
+            self._refuse_other_numbers(found)
             self.checkpoint = found
             self.tracker = mm.Tracker.from_state(found.state, network)
             console.print(f"resuming at frame {found.position}")
         return True
+
+    def _refuse_other_numbers(self, found: Checkpoint) -> None:
+        """Raises CheckpointError if pictures before the checkpoint are gone or new, and masks are matched by names."""
+        from mnemask.errors import CheckpointError
+
+        if not self.reading.follow or self.plan is None or not self.plan.by_names:
+            return
+        name = found.progress.get("last_name")  # older checkpoints lack it
+        names = inputs.frame_names(self.video, self.prompts.files()) or []
+        if name and names[found.last_frame : found.last_frame + 1] != [name]:
+            raise CheckpointError(
+                f"{inputs.shown(self.video)} has lost or gained pictures before {name!r}, with which the run would be "
+                "resumed, so its masks cannot be matched to frames by names",
+                "put the pictures there that the run began with, and no others before that one",
+            )
 
     def prepare(self) -> None:
         """Makes masks from the clicks and boxes of the frames still to come, and logs notes about the prompts."""

@@ -6,13 +6,15 @@ import select
 import stat
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mnemask.errors import FrameError
 from mnemask.io.frame_files import frames_among, image_files, notes_on_others
 from mnemask.io.image_sequences import deep_samples, notes_on_orientation, sample
 from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack
 from mnemask.io.live import Backoff
+from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import Damaged, DecodedPicture, Levels, Pictures, Readable, SourceFacts, extremes
 
 logger = logging.getLogger(__name__)
@@ -94,12 +96,22 @@ def interruptible(source: Readable, interrupted: threading.Event) -> Readable:
     return Pipe(source, number, interrupted) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else source
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An image from which an earlier reader's numbers go on; one that is done may be gone, as nothing needs it."""
+
+    number: int
+    name: str
+    is_done: bool
+
+
 class GrowingFolder:
     """The images of a folder and those added while it is read; it ends when none was added for a while.
 
     An image is yielded once it can be decoded completely, or once a later one exists. One that appears after its
-    successor in natural order was read is left out with a warning in the log. With more than 8 bits, the images that
-    are there when the first is read, or the first that is not black, determine the range of the values.
+    successor in natural order was read is left out with a warning in the log. Images that were read may be removed.
+    With more than 8 bits, the images that are there when the first is read, or the first that is not black, determine
+    the range of the values.
 
     `facts` are added to while it is read.
     """
@@ -113,18 +125,27 @@ class GrowingFolder:
         self._folder, self._masks = folder, masks
         self._backoff = backoff
         self._topics: set[str] = set()
+        self._place: _Place | None = None
 
     def keep_levels(self, levels: Levels | None) -> None:
         """Reads by the levels of an earlier reader, which may have begun when other images were there."""
         self.facts = replace(self.facts, levels=levels)
 
+    def keep_place(self, number: int, name: str, *, is_done: bool) -> None:
+        """Counts from the image of this name on, which had this number for an earlier reader.
+
+        Images before it may have been removed or added since. If it is done and gone, those after it are read; if it
+        is gone without being done, `pictures` raises FrameError.
+        """
+        self._place = _Place(number, name, is_done)
+
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on as they appear, including unreadable ones."""
-        seen: set[Path] = set()
-        last: Path | None = None
-        index = 0
+        images = self._images()
+        last, index = self._begin(images)
+        seen = set(_up_to(last, images))
         while True:
-            waiting = self._after(last, seen)
+            waiting = self._after(last, images, seen)
             if waiting:
                 self._look_at(waiting)
             for path in waiting:
@@ -140,9 +161,25 @@ class GrowingFolder:
                 index += 1
             if not waiting and not self._backoff.wait():
                 return
+            images = self._images()
 
     def close(self) -> None:
         """Does nothing: no file stays open between two images."""
+
+    def _begin(self, images: Sequence[Path]) -> tuple[Path | None, int]:
+        """Returns the image after which to read, None for all, and the number of the first that is read."""
+        place = self._place
+        if place is None:
+            return None, 0
+        at = next((at for at, path in enumerate(images) if path.stem == place.name), None)
+        if at is not None:
+            return None, place.number - at
+        if not place.is_done:
+            raise FrameError(
+                f"the run begins with the picture {place.name!r}, which is no longer in {str(self._folder)!r}",
+                "put it back, or start over with masks of a picture that is there (--overwrite)",
+            )
+        return self._folder / f"{place.name}.png", place.number + 1
 
     def _read(self, path: Path, index: int) -> DecodedPicture | Damaged:
         levels = self.facts.levels
@@ -197,14 +234,27 @@ class GrowingFolder:
             self._topics.add(topic)
         self.facts = replace(self.facts, notes=(*self.facts.notes, *(note for _, note in new)))
 
-    def _after(self, last: Path | None, seen: set[Path]) -> list[Path]:
-        """Returns the unseen images after the last one in natural order, and warns once of all that is left out."""
+    def _images(self) -> Sequence[Path]:
+        """Returns the images that are there now, in natural order, and notes what their names leave open."""
         found = frames_among(image_files(self._folder), self._masks)
         self._say(zip(found.topics, found.notes, strict=True))
-        images = list(found.paths)
-        begin = images.index(last) + 1 if last in images else 0
-        late = [path for path in images[:begin] if path not in seen]
-        seen.update(late)
-        for path in late:
-            logger.warning("%s appeared after its successors were read and is left out", path)
-        return [path for path in images[begin:] if path not in seen]
+        return found.paths
+
+    def _after(self, last: Path | None, images: Sequence[Path], seen: set[Path]) -> list[Path]:
+        """Returns the unseen images after the last one in natural order, and warns once of all that is left out."""
+        seen.intersection_update(images)  # what is removed must not fill the memory of a run that never ends
+        before = _up_to(last, images)
+        for path in before:
+            if path not in seen:
+                logger.warning("%s appeared after its successors were read and is left out", path)
+        seen.update(before)
+        return [path for path in images[len(before) :] if path not in seen]
+
+
+def _up_to(last: Path | None, images: Sequence[Path]) -> Sequence[Path]:
+    """Returns the images up to the last one in natural order, wherever that was if it is gone; none if it is None."""
+    if last is None:
+        return []
+    if last in images:
+        return images[: images.index(last) + 1]
+    return images[: natural_order([*images, last]).index(last)]

@@ -198,6 +198,7 @@ class VideoReader:
         self.name = self._source.name
         self.size: tuple[int, int] | None = None
         self.goes_on = False
+        self._may_be_empty = False
         self._may_look_ahead = self._source.repeatable and not (live or follow)
         self.frames_per_second = self._source.frames_per_second
         self.repeatable = self._source.repeatable and not live
@@ -258,7 +259,7 @@ class VideoReader:
                 if stopped := self._is_over(item.index + 1, None):
                     self.goes_on = self._may_look_ahead and _is_frame(next(pictures, None))
                     break
-        if frame is None and not self._interrupted.is_set():
+        if frame is None and not self._interrupted.is_set() and not self._may_be_empty:
             if not self._start.is_reached(reached, seconds):
                 if stopped:
                     raise no_range(self._start, self._stop)
@@ -339,6 +340,22 @@ class VideoReader:
         """
         if isinstance(self._source, GrowingFolder):
             self._source.keep_levels(levels)
+
+    def keep_place(self, number: int, name: str, *, is_done: bool) -> None:
+        """Counts the images of a followed folder as an earlier reader did, even if earlier ones were removed since.
+
+        Images before the one that is named are not read, also those that have appeared since. Other sources, which do
+        not change, count the same each time.
+
+        Args:
+            number: number of an image that the earlier reader gave.
+            name: its name without suffix.
+            is_done: whether only those after it are needed, so that it may be gone and there may be no more. If not
+                and it is gone, iterating raises FrameError.
+        """
+        if isinstance(self._source, GrowingFolder):
+            self._source.keep_place(number, name, is_done=is_done)
+            self._may_be_empty = is_done
 
     def interrupt(self) -> None:
         """Ends the current iteration as if the video had ended; works from any thread, also while it waits for more.

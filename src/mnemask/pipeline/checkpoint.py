@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.io import ReaderEvents
+from mnemask.io import ReaderEvents, VideoReader
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.pictures import Levels
@@ -84,6 +84,12 @@ class Checkpoint:
         If the run had no frame yet, it is `position` itself: the frame before may have another size.
         """
         return self.position - 1 if self.progress["frames"] else self.position
+
+    def prepare(self, reader: VideoReader) -> None:
+        """Lets a reader of a followed folder number and show its pictures as the interrupted run saw them."""
+        reader.keep_levels(self.levels)
+        if name := self.progress.get("last_name"):  # older checkpoints lack it
+            reader.keep_place(self.last_frame, name, is_done=self.progress["frames"] > 0)
 
 
 def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -51,6 +51,7 @@ class RunProgress:
         objects: classes and names of objects, by id.
         object_ids: ids of all objects tracked so far, in order of appearance.
         looks: where each object was seen, lost or doubtful, by id, see `ObjectTable.looks`.
+        last_name: name of the last frame written, or of the first one before it is.
     """
 
     frames: int = 0
@@ -69,6 +70,7 @@ class RunProgress:
     objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
     object_ids: list[int] = field(default_factory=list)
     looks: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    last_name: str = ""
 
     @property
     def frames_per_second(self) -> float:
@@ -117,7 +119,7 @@ class RunProgress:
     def saved(self) -> dict[str, Any]:
         """Returns the part that is stored in checkpoints."""
         numbers = ("frames", "seconds", "most_tokens", "most_bytes")
-        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video", "source")
+        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video", "source", "last_name")
         return {name: getattr(self, name) for name in kept}
 
 

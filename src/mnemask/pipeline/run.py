@@ -139,7 +139,7 @@ def segment(
             on_frame=on_frame,
         )
         if reader is not None and resume is not None:
-            reader.keep_levels(resume.levels)
+            resume.prepare(reader)
         # The reader is closed last: it may be waiting for a camera, and everything else must be saved by then.
         with closing(cast(Generator[Picture, None, None], prefetch(frames))) as ahead:
             try:
@@ -210,6 +210,7 @@ class _Run:
             self.progress.computed_on = computed_on(self.tracker, position, before["computed_on"])
             self.progress.take_up(before, position)
             self.begin -= self.progress.seconds
+            self.num_seen = position
 
     def follow(self, frames: Iterable[Picture]) -> None:
         """Tracks the objects to the end of the frames, or until the run ends early."""
@@ -220,6 +221,7 @@ class _Run:
                     self.outputs = self._open(max({*self._ids(), *self.tracker.object_ids}, default=0))
                 try:
                     for frame, masks in self.tracker.follow(self._due(frames), self._known):
+                        progress.last_name = frame.name
                         outputs = self.outputs or self._begin_at(frame)
                         outputs.write(masks, frame)
                         progress.add(self.tracker.stats(), masks.object_ids)
@@ -294,7 +296,7 @@ class _Run:
         return given
 
     def report(self) -> None:
-        """Writes the report; removes the checkpoints if the run is complete or wrote no frame."""
+        """Writes the report; removes the checkpoints if the run is complete, or a new one that wrote no frame."""
         self._describe_video()
         self.progress.video_goes_on = self.reader is not None and self.reader.goes_on
         self.progress.seconds = time.perf_counter() - self.begin
@@ -306,7 +308,7 @@ class _Run:
             self.written.write(self.places.out / REPORT, text)
         if self.outputs is not None and self.places.own_trace is not None:
             self.written.settle(self.places.own_trace)
-        nothing_to_go_on_with = self.progress.complete or not self.progress.frames
+        nothing_to_go_on_with = self.progress.complete or (not self.progress.frames and self.resume is None)
         if self.folder is not None and self.outputs is not None and nothing_to_go_on_with:
             self.folder.remove()
         if self.progress.complete:

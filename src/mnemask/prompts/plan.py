@@ -106,6 +106,7 @@ class PromptPlan:
         notes: sentences that say how the prompts were understood and what was guessed.
         objects: classes and names of the objects, by id.
         most_at_once: the largest number of objects tracked at once.
+        by_names: whether masks were matched to frames by names.
 
     Raises:
         MaskError: a prompt cannot be read or applied.
@@ -138,6 +139,7 @@ class PromptPlan:
         self._begins_later = begins_later
         self._first = FIRST_READ if begins_later else 0
         self._begun = False
+        self.by_names = False
         clicked = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
         self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in clicked]
         self.notes: list[str] = []
@@ -251,6 +253,7 @@ class PromptPlan:
         if self.mask is not None:
             found = MaskPlaces.of(self.mask, names, num_frames)
             self.objects, self.notes = dict(found.objects), found.notes
+            self.by_names = any(at.frame != FIRST_READ for at in found.places)
             places = [*found.places, *places]
         self._names_first |= 0 in (at.frame for at in places)
         places = [at._replace(frame=self._first) if at.frame == FIRST_READ else at for at in places]
