@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import mnemask as mm
+from mnemask import errors
 from mnemask.cli import app
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.demo import write_clip
@@ -140,6 +141,16 @@ def test_every_fence_is_closed(page):
 def test_the_page_of_public_names_is_what_the_docstrings_say():
     page = runpy.run_path(str(ROOT / "docs/make_api.py"))["page"]()
     assert page == GENERATED.read_text(), "run: python docs/make_api.py"
+
+
+def test_every_error_on_the_page_of_public_names_is_imported_as_the_page_says():
+    page = GENERATED.read_text()
+    said = re.findall(r"^from mnemask\.errors import (.+)$", page, re.MULTILINE)
+    imported = {name for line in said for name in line.split(", ")} | {name for name in mm.__all__ if "Error" in name}
+    raised = set(re.findall(r"^\* `(\w+Error)`:", page, re.MULTILINE))
+    assert {"BudgetError", "FrameError"} <= raised
+    assert raised <= imported
+    assert {name for name in vars(errors) if name.endswith("Error")} == imported
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):

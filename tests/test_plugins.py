@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 import pytest
@@ -172,6 +172,8 @@ class Broken(mm.Policy):
                 return kept[torch.zeros(len(kept), dtype=torch.int64)]
             case "restless":
                 return mm.keep_best(both, torch.rand(len(both)), budget)
+            case "rate":
+                return mm.keep_best(both, both.topk_count / (new.written_at[0] - both.written_at), budget)
             case "in place":
                 memory.topk_count.zero_()
             case "mixing":
@@ -203,8 +205,8 @@ def test_a_policy_that_keeps_the_contract_passes_the_check_and_can_be_registered
     ("how", "fact"),
     [
         ("greedy", "budget is"), ("unpinned", "pinned"), ("backwards", "order"), ("twice", "twice"),
-        ("restless", "again"), ("in place", "topk_count"), ("mixing", "key"), ("nothing", "NoneType"),
-        ("failing", "KeyError.*line"), ("timid", "too hard"),
+        ("restless", "again"), ("rate", "Broken.*NaN.*age"), ("in place", "topk_count"), ("mixing", "key"),
+        ("nothing", "NoneType"), ("failing", "KeyError.*line"), ("timid", "too hard"),
     ],
 )  # fmt: skip
 def test_a_policy_that_breaks_the_contract_is_told_how(how, fact, as_users_call_it):
@@ -212,6 +214,23 @@ def test_a_policy_that_breaks_the_contract_is_told_how(how, fact, as_users_call_
         check_policy(Broken(how))
     with refusal(PolicyError, fact):
         register_policy("broken", Broken(how))
+
+
+@dataclass(frozen=True, eq=False)
+class Learned(mm.Policy):
+    """A policy with weights for keys and values."""
+
+    key: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(64, 1))
+    value: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(256, 1))
+
+    def update(self, memory, new, budget):
+        both = memory + new
+        with torch.no_grad():
+            return mm.keep_best(both, (self.key(both.key) + self.value(both.value).mean(0))[:, 0], budget)
+
+
+def test_a_policy_may_have_weights_for_the_keys_and_values_of_compact():
+    check_policy(Learned())
 
 
 @pytest.fixture(scope="module")

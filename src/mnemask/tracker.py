@@ -364,6 +364,7 @@ class Tracker:
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
         self.memory.restore(state.tokens, state.counts)
+        self.memory.step = max(state.steps - 1, 0)
         self.memory.frozen = state.frozen
 
     def fork(self) -> "Tracker":

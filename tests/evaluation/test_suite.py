@@ -18,7 +18,7 @@ from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.runner import Job, TrackerFactory, score_masks
-from mnemask.evaluation.suite import run_benchmark
+from mnemask.evaluation.suite import run_benchmark, run_jobs
 from mnemask.evaluation.tables import write_submission
 from mnemask.io.written import INDEX
 from mnemask.memory.budget import Budget
@@ -297,6 +297,18 @@ def test_several_processes_make_the_same_masks(davis, tiny, tmp_path):
     assert [result.report for result in together] == [result.report for result in alone]
     assert {result.threads for result in together} == {1}
     assert told.reports[-1].done == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ByLambda(LFU):
+    score: object = lambda tokens: tokens.written_at
+
+
+def test_a_policy_that_cannot_be_sent_to_another_process_is_refused_with_the_way_out(davis, tiny, tmp_path):
+    by_lambda = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, policy=ByLambda()))
+    jobs = [Job(sequence, "own", by_lambda, ResultFolder(tmp_path)) for sequence in davis.open()]
+    with refusal(InputError, "lambda", "one process"):
+        next(run_jobs(jobs, 2, lambda frames: None))
 
 
 def test_an_error_in_another_process_arrives_as_it_is(davis, tiny, tmp_path):

@@ -106,6 +106,27 @@ def test_a_file_with_an_impossible_number_of_tokens_is_refused(tracker, tmp_path
         read_provenance(tmp_path / "b.bank")
 
 
+def test_ages_grow_while_the_memory_is_frozen(tracker, tmp_path):
+    frozen, before = tracker.fork(), tracker.memory.provenance()
+    frozen.memory.frozen = True
+    for frame in drawn_clip(3, 70, 100)[0]:
+        frozen.step(frame)
+    frozen.save(tmp_path / "frozen.bank")
+    loaded = Tracker.load(tmp_path / "frozen.bank", tracker.model)
+    for now in (frozen.memory.provenance(), read_provenance(tmp_path / "frozen.bank"), loaded.memory.provenance()):
+        assert now.age.tolist() == (before.age + 3).tolist()
+        assert now.topk_count.tolist() == before.topk_count.tolist()
+
+
+@pytest.mark.parametrize("steps", [-1, None, "8", 2**70])
+def test_a_file_with_an_impossible_number_of_frames_is_refused(tracker, tmp_path, steps):
+    tracker.save(tmp_path / "a.bank")
+    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
+    save_bank(tmp_path / "b.bank", tokens, {**facts, "steps": steps})
+    with refusal(CheckpointError, "frames"):
+        read_provenance(tmp_path / "b.bank")
+
+
 def test_columns_can_be_read_back(tracker):
     live = tracker.memory.provenance()
     again = Provenance.from_columns(live.grid, live.columns())

@@ -137,7 +137,7 @@ def test_what_cannot_be_evicted_and_does_not_fit_is_said_in_whole_numbers():
             policy.update(memory, new, 3)
 
 
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=6, max_size=6), st.integers(2, 6))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=True), min_size=6, max_size=6), st.integers(2, 6))
 def test_keep_best_keeps_the_pinned_and_the_best_whatever_the_scores_are(scores, count):
     tokens = random_tokens(range(6), [0] * 6, [False, True, False, False, True, False])
     kept = keep_best(tokens, torch.tensor(scores, dtype=torch.float32), count)
@@ -152,6 +152,16 @@ def test_keep_best_lets_the_older_of_two_equals_go(dtype):
     kept = keep_best(tokens, torch.tensor([2, 1, 2, 1, 1]).to(dtype), 3)
     assert kept.written_at.tolist() == [0, 2, 4]
     assert keep_best(tokens, torch.zeros(5, dtype=dtype), 5) is tokens
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_keep_best_refuses_a_score_that_is_no_number_and_scores_of_another_length(count, as_users_call_it):
+    tokens = random_tokens(range(5), [0] * 5, [False] * 5)
+    with refusal(InputError, "1 of 5 scores are NaN.*clamp_min"):
+        keep_best(tokens, torch.tensor([1.0, 2.0, float("nan"), 4.0, 5.0]), count)
+    for shape in ((4,), (5, 1), ()):
+        with refusal(InputError, "for 5 tokens"):
+            keep_best(tokens, torch.zeros(shape), count)
 
 
 def test_keep_best_refuses_to_evict_pinned_tokens():

@@ -4,6 +4,7 @@ Worker processes end with the process that started them, however that ends.
 """
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -53,7 +54,7 @@ def run_jobs(
         on_frames: called regularly with the number of frames tracked so far.
 
     Raises:
-        InputError: a process was killed.
+        InputError: a process was killed, or a job cannot be pickled.
         MnemaskError: a job raised it; the others stop.
     """
     return _here(jobs, on_frames) if processes == 1 else _elsewhere(jobs, min(processes, len(jobs)), on_frames)
@@ -76,6 +77,7 @@ def _elsewhere(
 ) -> Generator[Outcome, None, None]:
     if not jobs:
         return
+    _refuse_unsendable(jobs)
     context = get_context("spawn")
     frames, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(frames, stop)) as pool:
@@ -95,6 +97,18 @@ def _elsewhere(
             # However this ends, Ctrl-C included, each process stops at its next frame.
             stop.set()
             pool.shutdown(cancel_futures=True)
+
+
+def _refuse_unsendable(jobs: Sequence[Task[Outcome]]) -> None:
+    """Raises InputError if a job cannot be pickled, which the pool would notice only in a thread of its own."""
+    for job in jobs:
+        try:
+            pickle.dumps(job)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"a job cannot be sent to another process ({error})",
+                "use one process, or give each class and function a name at the top level of a module (no lambda)",
+            ) from error
 
 
 # What a process shares with the one that started it: the counter of frames, and the event to stop.

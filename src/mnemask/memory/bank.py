@@ -124,6 +124,7 @@ class MemoryBank:
         grid: the grid of a frame's cells, set by the tracker; needed by `provenance`, `trace` and the KMN kernel.
         trace: called with a record of each write, such as a TraceFile; None, the default, makes no records. A copy has
             none: two banks would write to one file.
+        step: the tracker's count of frames at the last read or write, from which `provenance` counts ages.
         last_read: the choices of the last read, until the tracker's next step.
         frozen: True makes the memory read-only: nothing is written, evicted or counted any more, and what would change
             it (given masks, removal) is rejected. Only tokens of another tracker that exceed the budget are evicted at
@@ -137,6 +138,7 @@ class MemoryBank:
         self.kmn_sigma = config.kmn_sigma or 0.0
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
+        self.step = 0
         self.grid: CellGrid | None = None
         self.trace: Callable[[WriteRecord], None] | None = None
         self.last_read: LastRead | None = None
@@ -175,7 +177,7 @@ class MemoryBank:
             BudgetError: if the budget cannot hold what must be kept; the memory does not change.
             PolicyError: if a custom policy fails or breaks its contract; the memory does not change.
         """
-        self.tokens_per_frame = len(key)
+        self.tokens_per_frame, self.step = len(key), step
         new = Tokens.from_frame(
             key, value, mask_fraction, frame=frame, step=step, pins=pins, detail=self._detail(stride8)
         )
@@ -286,7 +288,7 @@ class MemoryBank:
                 frame.
         """
         assert self.tokens is not None, "a memory is written before it is read"
-        self.tokens_per_frame = len(query_key)  # also before the first write in another video
+        self.tokens_per_frame, self.step = len(query_key), step  # also before the first write in another video
         tokens, self.last_read, detail = self._fit(self.tokens), None, self._detail(stride8)
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
@@ -358,7 +360,7 @@ class MemoryBank:
     def provenance(self) -> Provenance:
         """Returns where the tokens come from, as copied arrays; raises InputError before the first frame."""
         grid = self._known_grid()
-        return Provenance.empty(grid) if self.tokens is None else Provenance.from_tokens(self.tokens, grid)
+        return Provenance.empty(grid) if self.tokens is None else Provenance.from_tokens(self.tokens, grid, self.step)
 
     def _known_grid(self) -> CellGrid:
         if self.grid is None:

@@ -40,17 +40,15 @@ class Provenance:
     pinned: Bool[np.ndarray, " N"]
 
     @classmethod
-    def from_tokens(cls, tokens: Tokens, grid: CellGrid, step: int | None = None) -> "Provenance":
+    def from_tokens(cls, tokens: Tokens, grid: CellGrid, step: int) -> "Provenance":
         """Returns the provenance of tokens.
 
         Args:
             tokens: the tokens of at least one object; those that a warm start brought from another video are left out.
             grid: the grid of their frames.
-            step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
+            step: the tracker's count of frames, from which ages are counted.
         """
         tokens = of_this_video(tokens)
-        if step is None:  # each read chooses a token, and each write adds one
-            step = int(torch.maximum(tokens.last_used, tokens.written_at).max()) if len(tokens) else 0
         return cls(
             grid=grid,
             frame=array(tokens.frame),
@@ -160,6 +158,9 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         raise InputError(f"memory bank {str(path)!r} was saved before the first frame", "save it after one")
     if tokens is None:
         return Provenance.empty(grid)
+    steps = facts.get("steps")
+    if not is_whole(steps) or not 0 <= steps < 2**63:
+        raise CheckpointError(f"memory bank {str(path)!r} has {steps!r} frames", "write it again")
     if not is_whole(num_tokens) or not 0 <= num_tokens <= len(tokens):
         raise CheckpointError(
             f"memory bank {str(path)!r} has {num_tokens!r} of {len(tokens)} tokens in its first view", "write it again"
@@ -171,7 +172,7 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
             f"expected 0 to {num_cells - 1}",
             "write it again",
         )
-    return Provenance.from_tokens(tokens, grid)
+    return Provenance.from_tokens(tokens, grid, max(steps - 1, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

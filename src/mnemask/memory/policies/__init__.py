@@ -1,6 +1,5 @@
 """Memory policies, which decide what is kept when a frame is written, and their registry."""
 
-import json
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +9,7 @@ from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
 from mnemask.memory.policies.contract import check_policy
 from mnemask.memory.policies.diverse import Diverse
+from mnemask.memory.policies.identity import holds_address, recorded
 from mnemask.memory.policies.scored import LFU, AttentionMass, Fifo, LeastRecentlyUsed, RandomEviction
 from mnemask.memory.policies.whole_frames import DiverseMemory, FirstAndLatest, KeepAll, RestrictedMemory
 from mnemask.memory.policies.wrappers import PerObject, Pinned, WithLatest
@@ -45,6 +45,13 @@ def _accepted(made: object, label: str) -> Policy:
         raise InputError(f"policy {label}: {error}", "correct it, or leave it out") from error
     if is_custom(made):
         check_policy(made, label)
+        for name, value in saved_policy(made).items():
+            if holds_address(value):
+                raise InputError(
+                    f"policy {label}: {name} would not be recognised in another process ({value})"[:400],
+                    "make it a number, a text, a tensor, a network, a function or a dataclass of these, or give its "
+                    "class a __repr__ that tells its values",
+                )
     return made
 
 
@@ -108,15 +115,15 @@ def class_name(kind: type[Policy]) -> str:
 def saved_policy(policy: Policy) -> dict[str, Any]:
     """Returns the name and the hyper-parameters of a policy, and of those inside it, as JSON can hold them.
 
-    A custom policy also has a digest of its class's source, so that results of an earlier version are recognised.
+    A custom policy also has digests of its class's source and of its weights and functions, so that results of an
+    earlier version, or of one that has been trained further, are recognised.
     """
     values = {field.name: getattr(policy, field.name) for field in fields(policy)}
     inner = {name: saved_policy(value) for name, value in values.items() if isinstance(value, Policy)}
     name = class_name(type(policy))
     if ":" in name:
         plain = {key: value for key, value in values.items() if key not in inner}
-        values = json.loads(json.dumps(plain, default=repr), parse_constant=str)  # Infinity is not JSON
-        values["source"] = source_digest(policy)
+        values = recorded(plain) | {"source": source_digest(policy)}
     return {"name": name, **values, **inner}
 
 

@@ -84,9 +84,32 @@ def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
 
     Raises:
         BudgetError: if more than `count` tokens are pinned.
-        InputError: if there is not one score per token.
+        InputError: if there is not one score per token, or a score is NaN.
+    """
+    _check_one_each(tokens, score)
+    if missing := int(score.isnan().sum()):
+        raise InputError(
+            f"{missing} of {len(tokens)} scores are NaN",
+            "give each token a number; where the score is a rate, divide by age.clamp_min(1), "
+            "since a new token has an age of 0",
+        )
+    return best_of(tokens, score, count)
+
+
+def best_of(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
+    """Returns what `keep_best` does; NaN is not looked for, which would make the host wait for a GPU.
+
+    Raises:
+        BudgetError: if more than `count` tokens are pinned.
     """
     return tokens if len(tokens) <= count else tokens[best_places(tokens, score, count)]
+
+
+def _check_one_each(tokens: Tokens, score: Real[Tensor, "*shape"]) -> None:
+    if score.shape != (len(tokens),):
+        raise InputError(
+            f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one per token"
+        )
 
 
 def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[Tensor, " count"]:
@@ -95,10 +118,7 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
     Raises:
         BudgetError: if more than `count` tokens are pinned.
     """
-    if score.shape != (len(tokens),):
-        raise InputError(
-            f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one per token"
-        )
+    _check_one_each(tokens, score)
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(
@@ -131,7 +151,7 @@ def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
     Raises:
         BudgetError: if the pinned tokens of both do not fit.
     """
-    return keep_best(new, new.mask_fraction.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
+    return best_of(new, new.mask_fraction.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
 
 
 def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: int) -> Tokens:

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mnemask.errors import BudgetError, MnemaskError, PolicyError
+from mnemask.errors import BudgetError, InputError, MnemaskError, PolicyError
 from mnemask.memory.policies.base import Policy
 from mnemask.memory.tokens import PER_OBJECT, Tokens
+from mnemask.model.stcn import COMPACT
 from mnemask.plugins import describe_error
 
 REMEDY = "fix its `update`; mnemask.testing.check_policy reproduces the error without a video"
@@ -59,6 +60,8 @@ def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, whe
     """
     try:
         kept = policy.update(memory, new, budget)
+    except InputError as error:
+        raise PolicyError(f"policy {policy} failed {when}: {error.problem}", error.remedy) from error
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
@@ -85,7 +88,8 @@ def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[
     return pins
 
 
-CELLS, KEY_CHANNELS, VALUE_CHANNELS = 6, 4, 3
+CELLS = 6
+KEY_CHANNELS, VALUE_CHANNELS = COMPACT.key_channels, COMPACT.value_channels  # a policy may have weights for them
 
 
 def check_policy(policy: Policy, name: str = "") -> None:
@@ -94,6 +98,8 @@ def check_policy(policy: Policy, name: str = "") -> None:
     The contract: it never keeps more than the budget; every pinned token is kept unchanged; what it keeps is in the
     order of writing; its inputs are not modified; the same inputs give the same result. It may raise BudgetError if the
     pinned tokens exceed the budget, and in any case if its `default_frames` is None.
+
+    Keys have 64 channels here, as in both networks, and values 256, as in `compact`; those of `stcn` have 512.
 
     Args:
         policy: the custom policy. With `pin=False` no token is pinned here, as in a tracker.

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_pins
+from mnemask.memory.policies.base import Policy, admit, best_of, room_beside_pins
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 
 MAX_DEPTH = 20  # each level takes some of Python's stack, in every update
@@ -142,7 +142,7 @@ class WithLatest(Wrapper):
         new = admit(memory, new, budget)
         free = budget - len(older) - len(latest)
         slot = max(int(self.share * budget), free, int(new.pinned.sum()))
-        new = keep_best(new, new.mask_fraction.sum(0), slot)
+        new = best_of(new, new.mask_fraction.sum(0), slot)
         return hand_over(self.inner, older, latest, budget - len(new)) + new
 
     def _asked_for(self, older: Tokens, latest: Tokens) -> bool:
