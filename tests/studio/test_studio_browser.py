@@ -1343,3 +1343,62 @@ def test_nothing_keeps_people_out_by_the_measure_of_axe(tmp_path, scheme, masks)
             ]
             assert serious == []
             page.keyboard.press("Escape")
+
+
+def test_what_is_drawn_right_after_a_new_object_was_asked_for_belongs_to_it(tmp_path, masks):
+    clip, (x, y) = write_clip(tmp_path / "clip"), middle(masks[0, 1])
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        made = Held(page, "**/actions")
+        page.mouse.click(*place(page, *middle(masks[0, 0])))  # makes the first one
+        for right in (0, 4):
+            page.keyboard.press("o")
+            made.wait()
+            page.mouse.click(*place(page, x + right, y))
+        made.end()
+        saved(page)
+        page.wait_for_selector("#objects li:nth-child(3)[aria-current=true]")
+        made = Held(page, "**/actions")
+        page.keyboard.press("o")
+        made.wait()
+        page.keyboard.press("p")
+        for corner in ((10, 10), (40, 10), (40, 40)):
+            page.mouse.click(*place(page, *corner))
+        page.keyboard.press("Enter")
+        with page.expect_response(re.compile("/masks")):
+            made.end()
+        saved(page)
+        made = Held(page, "**/actions")
+        page.keyboard.press("o")
+        made.wait()
+        page.keyboard.press("x")
+        drag(page, x - 12, y - 12, x + 12, y + 12)
+        page.keyboard.press("c")
+        page.mouse.click(*place(page, x, y))
+        made.end()
+        saved(page)
+        keys = keys_of(page)
+        assert [key["object_id"] for key in keys] == [1, 2, 3, 4, 5]
+        first = [key["how"]["points"][0][0] for key in keys[:3]]
+        assert first == pytest.approx([middle(masks[0, 0])[0], x, x + 4], abs=1)
+        assert [len(key["how"].get("points", [])) for key in keys] == [1, 1, 1, 0, 1]
+        assert keys[3]["how"] == {"tool": "polygon"}
+        assert keys[4]["how"]["box"], "nor does a click forget the box before it"
+
+
+def test_a_click_that_waits_for_a_new_object_makes_it_if_nobody_answered(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        click(page, *middle(masks[0, 0]))
+        [first] = keys_of(page)
+        asked = []
+        page.route("**/actions", lambda route: asked.append(route))
+        page.keyboard.press("o")
+        until_asked(page, asked)
+        page.mouse.click(*place(page, *middle(masks[0, 1])))
+        page.unroute("**/actions")
+        asked[0].abort()
+        page.wait_for_selector("#objects li:nth-child(2)[aria-current=true]")
+        saved(page)
+        [same, second] = keys_of(page)
+        assert same == first
+        assert (second["object_id"], len(second["how"]["points"])) == (2, 1)

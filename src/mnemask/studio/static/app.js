@@ -56,8 +56,10 @@ class Studio {
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether an update waits until a stroke or a box is drawn
-    /** @type {Promise<unknown> | null} */
-    this.making = null; // the object that is being created
+    /** @type {Making | null} */
+    this.making = null; // the object that is being created: what is drawn belongs to it
+    /** @type {number[] | null} */
+    this.boxed = null; // the box of the shown mark
     /** @type {Promise<unknown>} */
     this.queue = Promise.resolve(); // edits run one after another
     /** @type {() => void} */
@@ -100,7 +102,7 @@ class Studio {
     this.view.cancel(); // what is being drawn belongs to the video that is left
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = this.time.data = this.missed = null;
+    this.job = this.time.data = this.missed = this.making = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -151,7 +153,7 @@ class Studio {
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
     for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
-    if (!this.view.objects.has(this.selected)) {
+    if (!this.making && !this.view.objects.has(this.selected)) {
       const { selected } = this;
       this.selected = state.objects.at(-1)?.id ?? 0;
       if (this.selected !== selected) this.showKey();
@@ -409,23 +411,25 @@ class Studio {
       this.take(state, api);
       if (!turned || api !== this.api) return;
       const id = turned.object ?? turned.id;
-      if (id !== undefined && this.view.objects.has(id)) this.select(id);
+      if (id !== undefined && this.view.objects.has(id) && !this.making) this.select(id);
       if (turned.frame !== undefined && turned.frame !== this.at) this.seek(turned.frame);
       this.complain(`${which === "undo" ? "Undone" : "Redone"}: ${named(turned)}.`, true);
     });
   }
 
-  async newObject() {
+  /** Creates an object. None is selected until then, so that nothing drawn meanwhile goes to another one. */
+  newObject() {
     if (!this.api) return;
-    const before = new Set(this.state?.objects.map((object) => object.id)), { api } = this;
-    await this.act({ do: "add_object" });
-    if (api !== this.api) return;
-    const added = this.state?.objects.find((object) => !before.has(object.id));
-    if (added) this.select(added.id);
+    this.shownKey = ""; // none of the clicks so far is of it
+    this.select(0);
+    this.making = { id: null };
+    this.ensureObject();
   }
 
   /** @param {number} id */
   select(id) {
+    if (this.making && this.making.id !== id) this.shownKey = ""; // the shown clicks are those of the object that is being created
+    this.making = null;
     this.selected = id;
     this.showKey();
     this.view.paintOverlay();
@@ -443,9 +447,22 @@ class Studio {
     }
   }
 
+  /** The id of the selected object, or of the one that is being created; null if that was refused. */
   async ensureObject() {
-    if (!this.selected) await (this.making ??= this.newObject().finally(() => { this.making = null; }));
-    return this.selected;
+    if (this.selected) return this.selected;
+    const making = this.making ??= { id: null };
+    await this.edit((api) => this.made(making, api));
+    return making.id;
+  }
+
+  /** The id of an object that is being created; tried again if that was refused or not answered. @param {Making} making @param {Api} api */
+  async made(making, api) {
+    if (making.id !== null) return making.id;
+    const state = await api.act({ do: "add_object" }), { id } = state.objects[state.objects.length - 1];
+    making.id = id;
+    this.take(state, api);
+    if (this.making === making) this.select(id);
+    return id;
   }
 
   /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
@@ -453,9 +470,9 @@ class Studio {
     if (!this.api) return;
     if (this.why) { this.explain(tap.x, tap.y); return; }
     if (!this.workable()) return;
-    const points = [...this.view.points], box = this.keyNow()?.how.box ?? null;
+    const points = [...this.view.points], box = this.boxed;
     if (tap.near >= 0) points.splice(tap.near, 1);
-    else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
+    else if (!points.length && !box && (this.minus !== tap.minus) && !(this.selected && this.view.labels?.ids.includes(this.selected))) {
       this.complain("The first click must be on the object; later ones can remove parts of it.");
       return;
     } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
@@ -469,9 +486,10 @@ class Studio {
 
   /** Marks the selected object by clicks and a box. @param {[number, number, number][]} points @param {number[] | null} box */
   point(points, box) {
-    const { frame, selected } = this;
+    const { frame, selected, making } = this;
+    this.boxed = box;
     this.edit(async (api) => {
-      const object = selected || await this.firstObject(api); // made here, so that both are sent again together
+      const object = selected || await (making ? this.made(making, api) : this.firstObject(api)); // made here, so that both are sent again together
       this.showLabels(frame, await api.click({ frame, object, points, box }), api);
     }, { frame, object: selected, onto: true });
   }
@@ -497,6 +515,7 @@ class Studio {
     const { labels } = this.view, frame = this.frame;
     if (!labels) return;
     this.view.points = [];
+    this.boxed = null;
     this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
   }
 
@@ -584,10 +603,12 @@ class Studio {
   showKey() {
     this.view.selected = this.selected;
     this.time.selected = this.selected;
-    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
+    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make an object are its own
     this.shownKey = place;
     if (same && this.drawnIn.includes(this.frame)) return; // the current clicks are newer than the server's state
-    this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
+    const how = this.keyNow()?.how;
+    this.view.points = (how?.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
+    this.boxed = how?.box ?? null;
   }
 
   /** @param {number} x @param {number} y */
@@ -1130,7 +1151,7 @@ studio.view.addEventListener("begin-paint", (event) => {
     event.preventDefault();
     const { api } = studio;
     studio.ensureObject().then((object) => {
-      if (!object || api !== studio.api) return; // refused, or another video was opened
+      if (!object || api !== studio.api || object !== studio.selected) return; // refused, or another video or object was chosen
       if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }
