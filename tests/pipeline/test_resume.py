@@ -4,6 +4,7 @@ import contextlib
 import copy
 import errno
 import json
+import os
 import pydoc
 import shutil
 from dataclasses import replace
@@ -472,3 +473,30 @@ def test_a_label_map_is_compressed_for_a_checkpoint_alone(tiny_model, tmp_path, 
     assert not calls
     run(tiny_model, tmp_path / "often", clip, checkpoint_every=0.0)
     assert len(calls) == len(clip[0])
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle", "parquet"])
+def test_what_a_complete_run_wrote_is_durable_before_its_checkpoints_go(
+    tiny_model, tmp_path, clip, monkeypatch, mask_format
+):
+    out, synced, lost = tmp_path / "out", set(), []
+    unlink, fsync = type(tmp_path).unlink, os.fsync
+
+    def noted(handle):
+        state = os.fstat(handle)
+        synced.add((state.st_ino, state.st_size))
+        fsync(handle)
+
+    def watched(path, *args, **kwargs):
+        # Parts of a video and the latest states go all the time, but the last checkpoint only in the end.
+        if path.suffix == ".bank" and len(list(path.parent.glob("*.bank"))) == 1:
+            state = {each: each.stat() for each in [*Written(out).files(), out / ".mnemask-written"] if each.is_file()}
+            lost.extend(each.name for each, its in state.items() if (its.st_ino, its.st_size) not in synced)
+        unlink(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(type(tmp_path), "unlink", watched)
+    preview = {"preview": lambda frame, given: b"a picture"}
+    run(tiny_model, out, clip, mask_format=mask_format, videos=VideoOutputs(("overlay",)), **preview)
+    assert len(Written(out).files()) > 4
+    assert lost == []

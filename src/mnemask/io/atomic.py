@@ -159,8 +159,11 @@ def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> No
 class Files(Protocol):
     """Decides whether a finished file may take its name."""
 
-    def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name; raises OutputError if a file that may not be replaced has that name."""
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
+        """Gives a finished file its name; raises OutputError if a file that may not be replaced has that name.
+
+        A durable file would survive a loss of power from then on, and a loss before leaves no part of it.
+        """
         ...
 
     def refuse_foreign(self, *paths: Path) -> None:
@@ -222,9 +225,12 @@ class Writing:
             unfinished.touch()
 
     def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
-        """Gives a file its name, or that of an unfinished one; a complete file replaces the unfinished one."""
+        """Gives a file its name, or that of an unfinished one; a complete file replaces the unfinished one.
+
+        A complete file is durable, since what it was made from is then removed.
+        """
         unfinished = partial_file(target)
-        self.files.publish(partial, target if complete else unfinished)
+        self.files.publish(partial, target if complete else unfinished, durable=complete)
         if complete:
             self.files.remove(unfinished)
 

@@ -34,9 +34,13 @@ class Unlisted:
     def __init__(self, replace: bool) -> None:
         self._replace = replace
 
-    def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name."""
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
+        """Gives a finished file its name; a durable one survives a loss of power from then on."""
+        if durable:
+            make_durable(partial)
         _place(partial, target, lambda: self._replace)
+        if durable:
+            make_durable(target)
 
     def refuse_foreign(self, *paths: Path) -> None:
         """Raises OutputError if one of these names is taken and may not be replaced."""
@@ -138,8 +142,10 @@ class Written:
         if taken := sorted(path for path in there if not _is_as_written(path, states.get(self._key(path)))):
             raise foreign(*taken)
 
-    def publish(self, partial: Path, target: Path) -> None:
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
         """Gives a finished file its name, replacing an earlier run's.
+
+        A durable file survives a loss of power from then on, and so does the index with the files recorded before it.
 
         Raises:
             OutputError: something else has the name, or this run has used it already.
@@ -148,14 +154,19 @@ class Written:
         # Files of earlier runs are in memory; a file that exists and is not in memory can only be this run's own.
         if key in self._now or (key not in self._states and self.owns(target)):
             raise OutputError(f"{str(target)!r} would be written twice by this run", "give its frames different names")
-        self._publish(partial, target)
+        self._publish(partial, target, durable)
 
-    def _publish(self, partial: Path, target: Path) -> None:
+    def _publish(self, partial: Path, target: Path, durable: bool) -> None:
         key = self._key(target)
         may_replace = not os.path.lexists(target) or self.owns(target)
         state = partial.stat()
         self._note(key, (state.st_size, state.st_mtime_ns, _digest(partial)))
+        if durable:
+            make_durable(partial)
+            self.sync()
         _place(partial, target, lambda: may_replace and self.owns(target))
+        if durable:
+            make_durable(target)
         if key in self._states:
             self._now.add(key)
 
@@ -192,7 +203,7 @@ class Written:
             folder.rmdir()
 
     def write(self, path: Path, content: str | bytes) -> None:
-        """Writes a file, completely or not at all, replacing an earlier one of this or another run.
+        """Writes a file durably, completely or not at all, replacing an earlier one of this or another run.
 
         Raises:
             OutputError: something else has the name, or the place cannot be written to.
@@ -203,7 +214,7 @@ class Written:
         try:
             with unfinished(path) as partial:
                 partial.write_bytes(content.encode() if isinstance(content, str) else content)
-                self._publish(partial, path)
+                self._publish(partial, path, durable=True)
         except OSError as error:
             raise OutputError(
                 f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
