@@ -57,7 +57,7 @@ class _Images:
         self._unsynced.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Makes the files durable if a run is complete that could be resumed, since its checkpoints are then removed."""
+        """Makes the files durable if a run that could be resumed is complete: its checkpoints are then removed."""
         if complete and self._can_resume:
             self.sync()
 
