@@ -40,7 +40,7 @@ class _Images:
 
     def __init__(self, out: Path, how: Writing) -> None:
         self._folder, self._files, self._can_resume = make_folder(out), how.files, how.journal is not None
-        self._unsynced = Unsynced()
+        self._unsynced = Unsynced(how.files.sync)
 
     def _add(self, path: Path, data: bytes) -> None:
         with unfinished(path) as partial:

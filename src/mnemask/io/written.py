@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,10 @@ INDEX, PREVIEW = ".mnemask-written", "preview.png"
 
 State = tuple[int, int, str]
 """Size, modification time in nanoseconds, digest of the content."""
+
+# Systems write the content of a file some 30 seconds after its name. The index must be there earlier: what a loss of
+# power leaves of a file that is not listed is then empty.
+_SYNC_SECONDS = 2.0
 
 _ANY: State = (-1, 0, "")
 """State of a file that changes while it is written."""
@@ -57,6 +62,9 @@ class Unlisted:
             if self._replace:
                 path.unlink(missing_ok=True)
 
+    def sync(self) -> None:
+        """Does nothing: there is no index."""
+
 
 class Written:
     """The files that runs wrote below a folder.
@@ -76,6 +84,7 @@ class Written:
         self._now: set[str] = set()  # of those in memory, what this run published
         self._more = False  # whether the index has files that are not in memory
         self._begun = False
+        self._synced = time.monotonic()
         self._writing = threading.Lock()
 
     def _read(self) -> Iterator[tuple[str, State | None]]:
@@ -240,6 +249,16 @@ class Written:
             state = path.stat()
             self._note(self._key(path), (state.st_size, state.st_mtime_ns, _digest(path)))
 
+    def take_empty(self, *paths: Path) -> None:
+        """Records those of the files that are empty as an unfinished run's own.
+
+        A loss of power leaves them of files whose content, and perhaps lines in the index, had not reached the disk.
+        """
+        for path in paths:
+            if path.is_file() and not path.is_symlink() and not path.stat().st_size and not self.owns(path):
+                self._states.setdefault(self._key(path), set())
+                self.settle(path)
+
     def remove(self, *paths: Path) -> None:
         """Removes those of the files that a run wrote, and folders that become empty."""
         there = [path for path in paths if os.path.lexists(path)]
@@ -272,6 +291,7 @@ class Written:
         if self._begun:
             with self._refusals():
                 make_durable(self._index)
+            self._synced = time.monotonic()
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -298,6 +318,8 @@ class Written:
                 _learn(self._states, key, state)
             else:
                 self._more = True
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
 
 
 def _learn(states: dict[str, set[State]], key: str, state: State | None) -> None:
@@ -316,6 +338,8 @@ def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
     if _ANY in states:
         return True
     found = path.stat()
+    if not found.st_size:
+        return True  # what a loss of power left of it; there is nothing in it that anyone could lose
     if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
         return True
     same_size = {digest for size, _, digest in states if size == found.st_size}
