@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from refusals import refusal
@@ -128,6 +129,41 @@ def test_a_garbled_lock_is_somebodys_until_it_is_old(tmp_path):
     os.utime(tmp_path / LOCK, (0, 0))
     with OutputLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("ahead", [3600, 50 * 365 * 24 * 3600])
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_after_a_reboot_that_set_the_clock_back_the_dead_runs_lock_is_taken_over(tmp_path, ahead, is_empty):
+    path = forged(tmp_path, boot="another")
+    if is_empty:
+        path.write_bytes(b"")
+    os.utime(path, (time.time() + ahead,) * 2)
+    with OutputLock(tmp_path):
+        pass
+
+
+def test_a_clock_that_is_a_little_behind_makes_no_process_dead(tmp_path):
+    path = forged(tmp_path, host="elsewhere", boot="another")
+    os.utime(path, (time.time() + 5,) * 2)
+    with refusal(OutputError, "elsewhere"):
+        OutputLock(tmp_path).__enter__()
+
+
+def test_a_lock_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced, link, fsync = [], os.link, os.fsync
+
+    def noted(handle):
+        synced.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def watched(source, target):
+        assert Path(source).stat().st_ino in synced
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "link", watched)
+    with OutputLock(tmp_path):
+        assert synced
 
 
 def test_it_shows_signs_of_life(tmp_path, monkeypatch):

@@ -129,3 +129,16 @@ def test_a_finished_folder_gets_a_free_name_only_and_its_files_are_the_runs_own(
     written.adopt(partial, target)
     assert Written(tmp_path).files() == [target / "1/00000.png"]
     assert not partial.exists()
+
+
+def test_the_index_of_a_long_run_reaches_the_disk_now_and_then_before_the_files_have_names(tmp_path, monkeypatch):
+    clock, synced = [0.0], []
+    monkeypatch.setattr("mnemask.io.written.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "mnemask.io.written.make_durable", lambda path: synced.append(len(list(tmp_path.glob("*.png"))))
+    )
+    written = Written(tmp_path)
+    for index in range(30):
+        clock[0] = index * 0.5
+        publish(written, tmp_path / f"{index}.png")
+    assert synced == [5, 10, 15, 20, 25]

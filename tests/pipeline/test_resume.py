@@ -4,6 +4,7 @@ import contextlib
 import copy
 import errno
 import json
+import os
 import pydoc
 import shutil
 from dataclasses import replace
@@ -472,3 +473,94 @@ def test_a_label_map_is_compressed_for_a_checkpoint_alone(tiny_model, tmp_path, 
     assert not calls
     run(tiny_model, tmp_path / "often", clip, checkpoint_every=0.0)
     assert len(calls) == len(clip[0])
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle", "parquet"])
+def test_what_a_complete_run_wrote_is_durable_before_its_checkpoints_go(
+    tiny_model, tmp_path, clip, monkeypatch, mask_format
+):
+    out, synced, lost = tmp_path / "out", set(), []
+    unlink, fsync = type(tmp_path).unlink, os.fsync
+
+    def noted(handle):
+        state = os.fstat(handle)
+        synced.add((state.st_ino, state.st_size))
+        fsync(handle)
+
+    def watched(path, *args, **kwargs):
+        # Parts of a video and the latest states go all the time, but the last checkpoint only in the end.
+        if path.suffix == ".bank" and len(list(path.parent.glob("*.bank"))) == 1:
+            state = {each: each.stat() for each in [*Written(out).files(), out / ".mnemask-written"] if each.is_file()}
+            lost.extend(each.name for each, its in state.items() if (its.st_ino, its.st_size) not in synced)
+        unlink(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(type(tmp_path), "unlink", watched)
+    preview = {"preview": lambda frame, given: b"a picture"}
+    run(tiny_model, out, clip, mask_format=mask_format, videos=VideoOutputs(("overlay",)), **preview)
+    assert len(Written(out).files()) > 4
+    assert lost == []
+
+
+def emptied(tiny_model, out, clip):
+    """Leaves what a loss of power may: names of the files since the last checkpoint, but no content and no lines."""
+    killed(tiny_model, out, clip, checkpoint_every=1e9, preview=lambda frame, given: b"a picture")
+    names = []
+    for path in [out / "preview.png", *(out / "masks").glob("*.png"), out / "report.json"]:
+        path.write_bytes(b"")
+        names.append(f'"{path.relative_to(out).as_posix()}"')
+    index = out / ".mnemask-written"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if not any(name in line for name in names)))
+    assert len(names) > 3
+    assert not is_complete(out, SETTINGS)
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_files_that_a_loss_of_power_left_empty_are_in_no_runs_way(tiny_model, tmp_path, clip, resumed):
+    emptied(tiny_model, tmp_path / "out", clip)
+    preview = {"preview": lambda frame, given: b"a picture"}
+    if resumed:
+        go_on(tiny_model, tmp_path / "out", clip, **preview)
+        (tmp_path / "out/preview.png").write_bytes(b"a picture")  # made at the first frame only
+    else:
+        run(tiny_model, tmp_path / "out", clip, overwrite=True, **preview)
+    assert files(tmp_path / "out") == files(tmp_path / "alive")
+    assert is_complete(tmp_path / "out", SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["masks/00011.png", "masks/00002.png", "table.csv"])
+def test_what_a_user_put_there_after_a_loss_of_power_is_still_refused(tiny_model, tmp_path, clip, name):
+    emptied(tiny_model, tmp_path / "out", clip)
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    with refusal(OutputError, name.rpartition("/")[2]):
+        go_on(tiny_model, tmp_path / "out", clip)
+    assert (tmp_path / "out" / name).read_bytes() == b"mine"
+
+
+def test_an_empty_file_in_a_folder_without_an_unfinished_run_is_the_users(tiny_model, tmp_path, clip):
+    (tmp_path / "table.csv").touch()
+    with refusal(OutputError, "table.csv"):
+        run(tiny_model, tmp_path, clip)
+
+
+def test_no_mask_reaches_the_disk_before_the_index_that_lists_it(tiny_model, tmp_path, clip, monkeypatch):
+    early, index = [], tmp_path / ".mnemask-written"
+    sizes, fsync = [0], os.fsync
+
+    def watched(handle):
+        state = os.fstat(handle)
+        if index.exists() and state.st_ino == index.stat().st_ino:
+            sizes.append(state.st_size)
+        listed = index.read_bytes()[: sizes[-1]].decode() if index.exists() else ""
+        early.extend(
+            path.name
+            for path in (tmp_path / "masks").glob("0*.png")
+            if path.stat().st_ino == state.st_ino and path.name not in listed
+        )
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    run(tiny_model, tmp_path, clip)
+    assert len(sizes) > 10
+    assert early == []

@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,12 +93,17 @@ def make_durable(*paths: Path) -> None:
 
 
 class Unsynced:
-    """Files that were written completely but may not have reached the disk."""
+    """Files that were written completely but may not have reached the disk.
+
+    Args:
+        first: called before files are made durable.
+    """
 
     # By then the system has written most of them, so that syncing costs next to nothing.
     _MOST = 512
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
+        self._first = first
         self._paths: list[Path] = []
 
     def add(self, path: Path) -> None:
@@ -109,6 +114,7 @@ class Unsynced:
 
     def sync(self) -> None:
         """Makes all files durable that still exist."""
+        self._first()
         make_durable(*(path for path in self._paths if path.exists()))
         self._paths.clear()
 
@@ -159,8 +165,11 @@ def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> No
 class Files(Protocol):
     """Decides whether a finished file may take its name."""
 
-    def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name; raises OutputError if a file that may not be replaced has that name."""
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
+        """Gives a finished file its name; raises OutputError if a file that may not be replaced has that name.
+
+        A durable file would survive a loss of power from then on, and a loss before leaves no part of it.
+        """
         ...
 
     def refuse_foreign(self, *paths: Path) -> None:
@@ -173,6 +182,10 @@ class Files(Protocol):
 
     def remove(self, *paths: Path) -> None:
         """Removes files if the writer wrote them."""
+        ...
+
+    def sync(self) -> None:
+        """Makes durable what is recorded of files; otherwise they might survive a loss of power as foreign ones."""
         ...
 
 
@@ -222,9 +235,12 @@ class Writing:
             unfinished.touch()
 
     def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
-        """Gives a file its name, or that of an unfinished one; a complete file replaces the unfinished one."""
+        """Gives a file its name, or that of an unfinished one; a complete file replaces the unfinished one.
+
+        A complete file is durable, since what it was made from is then removed.
+        """
         unfinished = partial_file(target)
-        self.files.publish(partial, target if complete else unfinished)
+        self.files.publish(partial, target if complete else unfinished, durable=complete)
         if complete:
             self.files.remove(unfinished)
 

@@ -39,8 +39,8 @@ class _Images:
         """Does nothing: no optional dependency is needed."""
 
     def __init__(self, out: Path, how: Writing) -> None:
-        self._folder, self._files = make_folder(out), how.files
-        self._unsynced = Unsynced()
+        self._folder, self._files, self._can_resume = make_folder(out), how.files, how.journal is not None
+        self._unsynced = Unsynced(how.files.sync)
 
     def _add(self, path: Path, data: bytes) -> None:
         with unfinished(path) as partial:
@@ -57,7 +57,9 @@ class _Images:
         self._unsynced.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Does nothing: every file is complete already."""
+        """Makes the files durable if a run that could be resumed is complete: its checkpoints are then removed."""
+        if complete and self._can_resume:
+            self.sync()
 
 
 class PngMasks(_Images):

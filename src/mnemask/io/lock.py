@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -67,7 +66,7 @@ class Owner:
             silent: seconds since its last heartbeat.
         """
         if not self.is_local:
-            return silent < STALE
+            return _is_recent(silent)
         if self.pid == os.getpid():
             return any(lock.token == self.token for lock in _held.values())
         began = _began(self.pid)
@@ -79,7 +78,7 @@ class Owner:
             return False
         except PermissionError:
             pass
-        return silent < STALE
+        return _is_recent(silent)
 
 
 class FolderInUseError(OutputError):
@@ -162,6 +161,8 @@ class OutputLock:
             with temporary.open("x", encoding="utf-8") as file:
                 me = Owner.me(os.fstat(file.fileno()).st_ino)
                 json.dump(asdict(me), file)
+                file.flush()
+                os.fsync(file.fileno())  # or a loss of power would leave a lock without an owner
             now = temporary.stat().st_mtime
             while not _place(temporary, self._path):
                 found = _read(self._path)
@@ -171,7 +172,7 @@ class OutputLock:
                     raise OutputError(f"{str(self._path)!r} is a dangling symbolic link", "remove it")
                 if _is_alive(found, now):
                     raise _in_use(self._folder, found[0])
-                self._take_over(temporary, me, found[0])
+                self._take_over(temporary, me, found[0], now)
                 break
         except OSError as error:
             raise OutputError(
@@ -183,12 +184,15 @@ class OutputLock:
                 temporary.unlink()
         self.token = me.token
 
-    def _take_over(self, temporary: Path, me: Owner, dead: Owner | None) -> None:
-        """Replaces a dead owner's lock with the new one, unless another process is doing so or has done so."""
+    def _take_over(self, temporary: Path, me: Owner, dead: Owner | None, now: float) -> None:
+        """Replaces a dead owner's lock with the new one, unless another process is doing so or has done so.
+
+        `now` is by the clock of the file system, which may differ from this machine's.
+        """
         guard = self._folder / f"{LOCK}.taking"
         while not _place(temporary, guard):
             taker = _read(guard)
-            if taker is not None and _is_alive(taker, time.time()):
+            if taker is not None and _is_alive(taker, now):
                 raise _in_use(self._folder, taker[0])
             guard.unlink(missing_ok=True)  # left by a process that died while taking over
         taker = _read(guard)
@@ -203,7 +207,7 @@ class OutputLock:
             guard.unlink(missing_ok=True)
         for path in self._folder.glob(f"{LOCK}.*"):
             left = _read(path)
-            if left is not None and not _is_alive(left, time.time()):
+            if left is not None and not _is_alive(left, now):
                 path.unlink(missing_ok=True)
 
     def _is_mine(self) -> bool:
@@ -267,9 +271,17 @@ def _is_alive(found: tuple[Owner | None, float, int], now: float) -> bool:
     """Returns whether the owner of a lock, as returned by `_read`, is still running."""
     owner, silent, inode = found[0], now - found[1], found[2]
     if owner is None:  # garbled: it may still be being written
-        return silent < STALE
+        return _is_recent(silent)
     is_copy = owner.is_local and owner.inode != inode
     return not is_copy and owner.is_alive(silent)
+
+
+def _is_recent(silent: float) -> bool:
+    """Returns whether a heartbeat so many seconds ago is a sign of life.
+
+    One far in the future is none: it is from before a reboot, after which a clock without a battery is behind.
+    """
+    return abs(silent) < STALE
 
 
 def _boot() -> str:

@@ -152,7 +152,7 @@ class ParquetMasks:
         with unfinished(whole) as partial:
             with self._journal.path.open(encoding="utf-8") as text:
                 _write(self._arrow, partial, islice(text, self._rows))
-            self._how.files.publish(partial, whole)
+            self._how.files.publish(partial, whole, durable=True)
         if not keep or self._how.journal is None:
             self._journal.path.unlink()
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,10 @@ INDEX, PREVIEW = ".mnemask-written", "preview.png"
 
 State = tuple[int, int, str]
 """Size, modification time in nanoseconds, digest of the content."""
+
+# Systems write the content of a file some 30 seconds after its name. The index must be there earlier: what a loss of
+# power leaves of a file that is not listed is then empty.
+_SYNC_SECONDS = 2.0
 
 _ANY: State = (-1, 0, "")
 """State of a file that changes while it is written."""
@@ -34,9 +39,13 @@ class Unlisted:
     def __init__(self, replace: bool) -> None:
         self._replace = replace
 
-    def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name."""
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
+        """Gives a finished file its name; a durable one survives a loss of power from then on."""
+        if durable:
+            make_durable(partial)
         _place(partial, target, lambda: self._replace)
+        if durable:
+            make_durable(target)
 
     def refuse_foreign(self, *paths: Path) -> None:
         """Raises OutputError if one of these names is taken and may not be replaced."""
@@ -52,6 +61,9 @@ class Unlisted:
         for path in paths:
             if self._replace:
                 path.unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Does nothing: there is no index."""
 
 
 class Written:
@@ -72,6 +84,7 @@ class Written:
         self._now: set[str] = set()  # of those in memory, what this run published
         self._more = False  # whether the index has files that are not in memory
         self._begun = False
+        self._synced = time.monotonic()
         self._writing = threading.Lock()
 
     def _read(self) -> Iterator[tuple[str, State | None]]:
@@ -138,8 +151,10 @@ class Written:
         if taken := sorted(path for path in there if not _is_as_written(path, states.get(self._key(path)))):
             raise foreign(*taken)
 
-    def publish(self, partial: Path, target: Path) -> None:
+    def publish(self, partial: Path, target: Path, *, durable: bool = False) -> None:
         """Gives a finished file its name, replacing an earlier run's.
+
+        A durable file survives a loss of power from then on, and so does the index with the files recorded before it.
 
         Raises:
             OutputError: something else has the name, or this run has used it already.
@@ -148,14 +163,19 @@ class Written:
         # Files of earlier runs are in memory; a file that exists and is not in memory can only be this run's own.
         if key in self._now or (key not in self._states and self.owns(target)):
             raise OutputError(f"{str(target)!r} would be written twice by this run", "give its frames different names")
-        self._publish(partial, target)
+        self._publish(partial, target, durable)
 
-    def _publish(self, partial: Path, target: Path) -> None:
+    def _publish(self, partial: Path, target: Path, durable: bool) -> None:
         key = self._key(target)
         may_replace = not os.path.lexists(target) or self.owns(target)
         state = partial.stat()
         self._note(key, (state.st_size, state.st_mtime_ns, _digest(partial)))
+        if durable:
+            make_durable(partial)
+            self.sync()
         _place(partial, target, lambda: may_replace and self.owns(target))
+        if durable:
+            make_durable(target)
         if key in self._states:
             self._now.add(key)
 
@@ -192,7 +212,7 @@ class Written:
             folder.rmdir()
 
     def write(self, path: Path, content: str | bytes) -> None:
-        """Writes a file, completely or not at all, replacing an earlier one of this or another run.
+        """Writes a file durably, completely or not at all, replacing an earlier one of this or another run.
 
         Raises:
             OutputError: something else has the name, or the place cannot be written to.
@@ -203,7 +223,7 @@ class Written:
         try:
             with unfinished(path) as partial:
                 partial.write_bytes(content.encode() if isinstance(content, str) else content)
-                self._publish(partial, path)
+                self._publish(partial, path, durable=True)
         except OSError as error:
             raise OutputError(
                 f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
@@ -228,6 +248,16 @@ class Written:
         if path.is_file():
             state = path.stat()
             self._note(self._key(path), (state.st_size, state.st_mtime_ns, _digest(path)))
+
+    def take_empty(self, *paths: Path) -> None:
+        """Records those of the files that are empty as an unfinished run's own.
+
+        A loss of power leaves them of files whose content, and perhaps lines in the index, had not reached the disk.
+        """
+        for path in paths:
+            if path.is_file() and not path.is_symlink() and not path.stat().st_size and not self.owns(path):
+                self._states.setdefault(self._key(path), set())
+                self.settle(path)
 
     def remove(self, *paths: Path) -> None:
         """Removes those of the files that a run wrote, and folders that become empty."""
@@ -261,6 +291,7 @@ class Written:
         if self._begun:
             with self._refusals():
                 make_durable(self._index)
+            self._synced = time.monotonic()
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -287,6 +318,8 @@ class Written:
                 _learn(self._states, key, state)
             else:
                 self._more = True
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
 
 
 def _learn(states: dict[str, set[State]], key: str, state: State | None) -> None:
@@ -305,6 +338,8 @@ def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
     if _ANY in states:
         return True
     found = path.stat()
+    if not found.st_size:
+        return True  # what a loss of power left of it; there is nothing in it that anyone could lose
     if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
         return True
     same_size = {digest for size, _, digest in states if size == found.st_size}

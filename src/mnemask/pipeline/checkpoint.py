@@ -269,7 +269,10 @@ def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere
     out = Path(out)
     path = out / REPORT
     try:
-        report = json.loads(path.read_text())
+        text = path.read_text()
+        if not text and _paths(out / CHECKPOINT):
+            return False  # all that a loss of power left of it
+        report = json.loads(text)
         complete, made_with = bool(report["complete"]), dict(report["settings"])
     except FileNotFoundError:
         return False

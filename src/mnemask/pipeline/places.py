@@ -269,11 +269,12 @@ class Places:
             MASK_FORMATS[kind].check()
         self._refuse_inputs(written)
         self._check_trace()
-        written.refuse_foreign(*self.single_files())
-        if self.mask_format == "parquet":
-            written.refuse_foreign(*parts_in(self.masks))
-        if is_images:
-            written.refuse_foreign(*self._images_in_the_way(names, start))
+        parts = parts_in(self.masks) if self.mask_format == "parquet" else []
+        images = list(self._images_in_the_way(names, start)) if is_images else []
+        for files in (self.single_files(), parts, images):
+            if written.claims(checkpoint):
+                written.take_empty(*files)
+            written.refuse_foreign(*files)
         if names:
             self._probe(names)
 
