@@ -10,7 +10,15 @@ from pathlib import Path
 from mnemask.errors import MaskError, counted, listed
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
-from mnemask.io.label_files import annotated_frames, file_of, holds_labels, is_annotated, map_name, objects_of
+from mnemask.io.label_files import (
+    LABEL_VIDEO,
+    annotated_frames,
+    file_of,
+    holds_labels,
+    is_annotated,
+    map_name,
+    objects_of,
+)
 from mnemask.io.name_order import composed
 from mnemask.io.written import INDEX, Written
 from mnemask.io.yolo import refuse_nearly_yolo
@@ -253,6 +261,11 @@ def _lost(
 def _way_out(folder: Path, else_: str = "give the folder that the masks are in") -> str:
     """Returns the remedy for a folder without masks, which may be the folder of a run."""
     run = folder / "masks"
+    if video := next((each / LABEL_VIDEO for each in (folder, run) if (each / LABEL_VIDEO).is_file()), None):
+        return (
+            f"of the label video {video} give single maps, such as --at 12={video}/00012, or make images of it: "
+            "mnemask export RUN --to davis -o NEW, and give the folder in NEW/Annotations/480p"
+        )
     return f"give {run}, which a run wrote" if run.is_dir() else else_
 
 
