@@ -22,6 +22,7 @@ POLICY_NAMES: Final = (
     "per-object",
 )
 DEFAULT_POLICY: Final = "diverse"
+SMALLEST_SIZE: Final = 32  # of --size, pixels
 ENGINE_NAMES: Final = ("eager", "compile", "int8", "int8-all")
 MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle", "parquet")
 VIDEO_FORMAT_NAMES: Final = ("overlay", "prores", "webm", "matte", "green")

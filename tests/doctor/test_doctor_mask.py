@@ -161,6 +161,15 @@ def test_a_mask_is_compared_with_the_video_that_is_given_with_it(tmp_path):
     assert "199x120" in together["narrow.png"][0].what
 
 
+def test_a_mask_named_after_another_frame_than_the_first_is_doubted(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = folder_of(tmp_path / "frames", *(rng.integers(0, 256, (120, 200, 3), np.uint8) for _ in range(4)))
+    mask = save(tmp_path / "00003.png", drawn())
+    (finding,) = dict(diagnose_all([frames, mask]))[f"{frames} with {mask}"]
+    assert (finding.severity, finding.remedy) == ("warning", f"if it shows frame 3, give --at 3={mask} instead")
+    assert "is named after frame 3 (00003), but is given to frame 0" in finding.what
+
+
 def test_a_mask_of_several_pages_is_compared_with_a_video_of_several_pages(tmp_path):
     def save_pages(name, pages):
         first, *others = map(Image.fromarray, pages)

@@ -11,6 +11,7 @@ from encoding import encode
 from PIL import Image
 from refusals import refusal
 
+from mnemask.doctor import diagnose
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader
 from mnemask.io.decoder import ReadSoFar
@@ -236,13 +237,32 @@ def test_gaps_in_the_numbers_of_a_folder_are_noted_and_warned_of(tmp_path, clip,
     assert "its numbers jump 2 times, first from 3 to 5" in caplog.text
 
 
-@pytest.mark.parametrize("names", [["0", "5", "10", "15"], ["1700000000", "1700000317", "1700000925"], ["a", "b", "d"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0", "5", "10", "15"],
+        ["1700000000", "1700000317", "1700000925"],
+        ["a", "b", "d"],
+        [f"frame_{0.04 * number:g}" for number in range(8)],
+        [f"t{number / 20:.2f}".rstrip("0").rstrip(".") for number in range(30)],
+        *([f"Sequence {shot}{number}" for number in range(5, 15)] for shot in ("01", "1")),
+    ],
+)
 def test_even_steps_times_and_names_without_numbers_lack_nothing(tmp_path, clip, names):
     for name in names:
         Image.fromarray(clip[0]).save(tmp_path / f"{name}.png")
     reader = VideoReader(tmp_path)
     list(reader)
     assert not reader.events.to_dict()
+
+
+def test_numbers_that_may_have_begun_anew_are_named_as_such(tmp_path, clip, caplog):
+    for number in (1, 2, 3, 4, 9996, 9997, 9998, 9999):
+        Image.fromarray(clip[0]).save(tmp_path / f"IMG_{number:04d}.png")
+    list(VideoReader(tmp_path))
+    assert "numbers jump from 4 to 9996: if the camera's counter began anew, rename the later files" in caplog.text
+    assert "lacks frames" not in caplog.text
+    assert "counter may have begun anew" in " ".join(finding.what for finding in diagnose(tmp_path))
 
 
 # Images

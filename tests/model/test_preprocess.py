@@ -84,7 +84,13 @@ def test_a_frame_that_is_too_long_is_refused_with_a_short_side_that_would_do(sho
         preprocess.refuse_too_long((400, 17000), largest + 1, "the frame")
 
 
-def test_a_frame_that_is_too_long_at_any_short_side_is_to_be_cropped():
+@pytest.mark.parametrize(("size", "short_side"), [((10, 17000), None), ((3, 2000), 32)])
+def test_a_frame_that_is_too_long_at_any_short_side_is_to_be_cropped(size, short_side):
     with refusal(FrameError, r"crop the video") as caught:
-        preprocess.refuse_too_long((10, 17000), None, "the frame")
-    assert "short_side" not in str(caught.value)
+        preprocess.refuse_too_long(size, short_side, "the frame")
+    assert "give a short_side" not in str(caught.value)
+
+
+def test_the_short_side_that_would_do_is_one_that_the_command_line_takes():
+    with refusal(FrameError, r"give a short_side of at most 40 \(--size\)"):
+        preprocess.refuse_too_long((5, 1999), 480, "the frame")

@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from project_clip import all_labels, drawn, write_images
 
 import mnemask as mm
 from mnemask.export import export_masks
 from mnemask.io.label_files import annotated_frames, read_labels
+from mnemask.io.random_access import FrameAccess
 from mnemask.project import replay, set_corrections
-from mnemask.project.corrections import correct
+from mnemask.project.corrections import correct, read_marks
 
 NUM_FRAMES, SIZE = 8, (64, 96)
 CAT, DOG = 1, 2
@@ -86,6 +88,21 @@ def test_a_corrected_frame_is_that_of_the_file_bit_by_bit_and_its_other_objects_
     assert set(tracked.state.keys) == {(0, CAT), (0, DOG), (5, CAT), (5, DOG)}
     with replay(tracked.folder, tmp_path / "again", model=tracked.model) as again:
         assert torch.equal(all_labels(again), after)
+
+
+def test_a_mark_named_after_another_frame_than_its_own_is_doubted(tmp_path, caplog):
+    (tmp_path / "frames").mkdir()
+    for number in range(1, 5):
+        Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(tmp_path / f"frames/{number:04d}.png")
+    mark = tmp_path / "0003.png"
+    Image.fromarray(np.eye(32, 48, dtype=np.uint8)).save(mark)
+    with FrameAccess(tmp_path / "frames") as frames:
+        read_marks([f"2={mark}"], frames, None)
+        assert not caplog.records
+        read_marks([f"3={mark}"], frames, None)
+    assert (
+        f"named after frame 2 (0003), but is given to frame 3: if it shows frame 2, give --at 2={mark}" in caplog.text
+    )
 
 
 def test_a_mark_that_a_file_shows_unchanged_remains_what_it_was(tmp_path, tracked):

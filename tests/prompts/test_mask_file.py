@@ -373,6 +373,27 @@ def test_ids_with_soft_edges_are_refused(tmp_path, seed, size, ids):
         read_mask(save(tmp_path / "m.png", image))
 
 
+@pytest.mark.parametrize("interpolation", [cv2.INTER_CUBIC, cv2.INTER_LANCZOS4])
+@pytest.mark.parametrize("size", [(1280, 720), (480, 270)])
+def test_an_id_that_is_but_dots_around_another_is_refused_or_cleaned(tmp_path, interpolation, size):
+    labels = np.zeros((1080, 1920), np.uint8)
+    cv2.ellipse(labels, (960, 540), (300, 180), 20, 0, 360, 2, -1)
+    resized = cv2.resize(labels, size, interpolation=interpolation)
+    assert (resized == 1).any()
+    path = save(tmp_path / "m.png", resized)
+    with refusal(MaskError, "blended pixels along its edges"):
+        read_mask(path)
+    assert list(read_mask(path, antialiased="clean")) == [2]
+
+
+@pytest.mark.parametrize(("begin", "end"), [((100, 99), (140, 99)), ((50, 150), (450, 150)), ((50, 50), (450, 290))])
+def test_a_thin_line_beside_or_across_an_object_is_one(tmp_path, begin, end):
+    labels = np.zeros((480, 854), np.uint8)
+    labels[100:300, 100:400] = 2
+    cv2.line(labels, begin, end, 1)
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
 @pytest.mark.parametrize("interpolation", [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4])
 @pytest.mark.parametrize("seed", range(4))
 def test_ids_resized_with_any_interpolation_are_refused(tmp_path, interpolation, seed):

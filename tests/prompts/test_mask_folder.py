@@ -82,6 +82,14 @@ def test_only_images_count_and_a_folder_without_any_is_refused(tmp_path):
     assert [path.name for path in list_masks(tmp_path)] == ["a.png", "b.PNG"]
 
 
+@pytest.mark.parametrize("place", ["run", "run/masks"])
+def test_of_a_label_video_single_maps_are_offered_and_images(tmp_path, place):
+    (tmp_path / "run/masks").mkdir(parents=True)
+    (tmp_path / "run/masks/masks.mkv").write_bytes(b"")
+    with refusal(MaskError, "run/masks/masks.mkv give single maps, such as --at 12=.*/masks.mkv/00012, .* export RUN"):
+        list_masks(tmp_path / place)
+
+
 def test_a_folder_without_an_id_beside_folders_of_objects_is_refused(tmp_path):
     for name in ("1", "2", ".cache"):
         (tmp_path / name).mkdir()

@@ -1,6 +1,7 @@
 """All prompts of a run as a whole: one colour, one id; folders of masks; objects that come and go."""
 
 import json
+import re
 from fractions import Fraction
 
 import cv2
@@ -218,6 +219,44 @@ def folder(path, **files):
     for name, labels in files.items():
         save(path / f"{name}.png", labels, davis_palette())
     return path
+
+
+FROM_0, FROM_1 = [f"{index:05d}" for index in range(5)], [f"{index:04d}" for index in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("names", "mask", "later", "start", "warning"),
+    [
+        (FROM_0, "00003.png", "", 0, r"named after frame 3 \(00003\), but is given to frame 0: .* --at 3="),
+        (FROM_0, "00003_mask.png", "", 0, "named after frame 3"),
+        (FROM_0, "00003.png", "", 2, "is given to frame 2"),
+        (FROM_0, "00003.png", "", 3, None),
+        (FROM_0, "00000.png", "", 0, None),
+        (FROM_0, "first.png", "", 0, None),
+        (FROM_0, "mask_00001.png", "", 0, None),
+        (["1", "2", "3"], "mask_3.png", "", 0, None),
+        (FROM_1, "0001.png", "4:2=0004.png", 0, r"named after frame 3 \(0004\), but is given to frame 4: .* --at 3:2="),
+        (FROM_1, "0001.png", "3:2=0004.png", 0, None),
+        (["1", "2", "3"], "1.png", "0:2=2.png", 0, None),
+        (None, "00120.png", "", 0, "the number of frame 120 .* but is given to frame 0: .* --at 120="),
+        (None, "00120.png", "", 120, None),
+        (None, "00001.png", "", 0, None),
+        (None, "7.png", "50:2=00060.png", 0, None),
+    ],
+)
+def test_a_mask_named_after_another_frame_than_its_own_is_doubted(
+    tmp_path, monkeypatch, caplog, names, mask, later, start, warning
+):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / mask, discs(1))
+    if later:
+        save(tmp_path / later.split("=")[1], discs(3))
+    plan = PromptPlan(
+        tmp_path / mask, [], [later] if later else [], False, names=names, begins_later=start > 0, num_frames=200
+    )
+    given(plan, start)
+    assert not warning or re.search(warning, caplog.text)
+    assert len(caplog.records) == (1 if warning else 0)
 
 
 def test_a_folder_gives_each_frame_its_mask_and_an_empty_one_says_that_all_are_gone(tmp_path):

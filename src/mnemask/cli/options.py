@@ -89,7 +89,7 @@ TtaOption = Annotated[
     ),
 ]
 SizeOption = Annotated[
-    int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
+    int, typer.Option("--size", min=choices.SMALLEST_SIZE, help="Short side, in pixels, at which frames are processed.")
 ]
 EngineName = Enum("EngineName", {name: name for name in choices.ENGINE_NAMES})  # type: ignore[misc]
 EngineOption = Annotated[

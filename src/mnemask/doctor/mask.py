@@ -237,9 +237,11 @@ def diagnose_together(video: Path, mask: Path) -> list[Finding]:
             frames = ", ".join(map(str, list(plan.to_come)[:SHOWN])) + ", …" * (len(plan.to_come) > SHOWN)
             if (frame := next(iter(reader), None)) is None:
                 return []
-            plan(frame)
+            plan.check_sizes(frame)
     except FrameError:
         return []
     except InputError as error:
         return [Finding.from_error(error)]
+    if misnamed := plan.misnamed():
+        return [Finding("warning", doubt, remedy) for doubt, remedy in misnamed]
     return [Finding("ok", f"they match: both are {frame.size[1]}x{frame.size[0]}, with masks of frame {frames}")]

@@ -17,7 +17,7 @@ from mnemask.errors import FrameError, InputError, counted, listed
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
-from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
+from mnemask.io.image_sequences import ImageSequence, began_anew, number_gaps, page_count
 from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import ReaderEvents, SourceFacts
 from mnemask.io.sources import hides_pictures
@@ -213,7 +213,14 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
 
 def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
     gaps = number_gaps(images).values()
-    if gaps:
+    if len(gaps) == 1 and began_anew(images):
+        before, after = next(iter(gaps))
+        yield Finding(
+            "warning",
+            f"the numbers jump from {before} to {after}: the camera's counter may have begun anew",
+            "if so, rename the later files so that they follow; if frames are missing, export them again",
+        )
+    elif gaps:
         yield Finding(
             "warning",
             f"the numbers jump from {listed(f'{before} to {after}' for before, after in gaps)}: frames may be missing",

@@ -49,21 +49,49 @@ def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
     """Returns the gaps in the numbers at the ends of names: position of the image after each, numbers around it.
 
     An ending that all names share, as in 0001_left, is ignored. A gap is a step larger than the usual one; names
-    without numbers, or with irregular ones such as timestamps, have none.
+    without numbers, with irregular ones such as timestamps, or with decimals have none.
     """
     stems = [image.stem for image in images]
     in_common = stems[0][len(stems[0]) - shared([stem[::-1] for stem in stems]) :] if stems else ""
     tail = len(in_common.lstrip("0123456789"))
-    endings = [re.search(r"(\d+)$", stem[: len(stem) - tail]) for stem in stems]
-    numbers = [int(ending[1]) for ending in endings if ending]
-    steps = [after - before for before, after in pairwise(numbers)]
-    if len(numbers) < max(len(images), 3):
+    endings = [re.search(r"(\d[.,])?(\d+)$", stem[: len(stem) - tail]) for stem in stems]
+    found = [ending for ending in endings if ending]
+    digits = [ending[2] for ending in found]
+    if len(digits) < max(len(images), 3):
         return {}
+    if len({len(each) for each in digits}) > 1:
+        padded = any(len(each) > 1 and each[0] == "0" for each in digits)
+        if any(ending[1] for ending in found) and (padded or not all(ending[1] for ending in found)):
+            return {}
+        digits = _without_prefix(digits)
+    numbers = [int(each) for each in digits]
+    steps = [after - before for before, after in pairwise(numbers)]
     times, usual = max((times, -step) for step, times in Counter(steps).items())
     usual = -usual
     if usual < 1 or 2 * times < len(steps) or (times == 1 and usual > 1):
         return {}
     return {at: (numbers[at - 1], numbers[at]) for at, step in enumerate(steps, 1) if step > usual}
+
+
+def _without_prefix(digits: Sequence[str]) -> Sequence[str]:
+    """Returns counters of different widths without the digits of a name before them: 5 and 10 for 015 and 0110.
+
+    Counters are padded to one width, or not padded.
+    """
+    before = min(shared(digits), min(map(len, digits)) - 1)
+    counters = [each[before:] for each in digits]
+    if any(len(each) > 1 and each[0] == "0" for each in counters):
+        return digits
+    evenly = len({int(after) - int(before) for before, after in pairwise(counters)}) == 1
+    return counters if evenly or all(each[0] == "0" for each in digits) else digits
+
+
+def began_anew(images: Sequence[Path]) -> bool:
+    """Returns whether numbers reach from 0 or 1 to all nines, after which a camera's counter begins anew."""
+    first, last = (re.search(r"(\d+)$", image.stem) for image in (images[0], images[-1]))
+    if not (first and last and re.fullmatch("9{3,}", last[1])):
+        return False
+    return len(first[1]) == len(last[1]) and int(first[1]) < 2
 
 
 class ImageSequence:
@@ -90,7 +118,13 @@ class ImageSequence:
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, including unreadable ones; each is decoded on demand."""
         gaps = number_gaps(self._paths)
-        if gaps:
+        if len(gaps) == 1 and began_anew(self._paths):
+            logger.warning(
+                "%s: numbers jump from %d to %d: if the camera's counter began anew, rename the later files so that "
+                "they follow",
+                *(self.name, *next(iter(gaps.values()))),
+            )
+        elif gaps:
             before, after = next(iter(gaps.values()))
             logger.warning(
                 "%s lacks frames: its numbers jump %d times, first from %d to %d", self.name, len(gaps), before, after

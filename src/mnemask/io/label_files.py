@@ -51,9 +51,10 @@ log = logging.getLogger(__name__)
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
 VIDEO = ".mkv"
+LABEL_VIDEO = f"masks{VIDEO}"
 FRAMES_TAG = "FRAMES"  # metadata of a label video: the numbers of its frames in their video
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
-_NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
+_NAMES = ("masks.json", LABEL_VIDEO, "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
 
 

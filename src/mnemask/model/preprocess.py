@@ -7,6 +7,7 @@ from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnemask.choices import SMALLEST_SIZE
 from mnemask.errors import FrameError
 from mnemask.model.stcn import STRIDE
 from mnemask.types import describe
@@ -35,7 +36,7 @@ def refuse_too_long(size: tuple[int, int], short_side: int | None, what: str) ->
     if max(working_size(size, short_side)) > MAX_WORKING_SIDE:
         at_short_side = "" if short_side is None else f", at a short side of {short_side},"
         largest = MAX_WORKING_SIDE * min(size) // max(size)
-        smaller = f"give a short_side of at most {largest} (--size), or " if largest >= STRIDE else ""
+        smaller = f"give a short_side of at most {largest} (--size), or " if largest >= SMALLEST_SIZE else ""
         raise FrameError(
             f"{what} has {describe(size)} and{at_short_side} a side of more than {MAX_WORKING_SIDE} pixels",
             f"{smaller}crop the video",

@@ -20,7 +20,7 @@ from mnemask.project.project import Project
 from mnemask.project.state import State, folded
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated, refuse_several
+from mnemask.prompts.mask_folder import list_masks, match_frames, named_otherwise, never_annotated, refuse_several
 from mnemask.prompts.parse import parse_at, refuse_unknown
 from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
@@ -52,7 +52,10 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
         MaskError: a mask cannot be read, has another size, marks nothing, or contradicts another.
     """
     files, readings = [], []
-    for mark in sorted(map(parse_at, texts), key=lambda mark: mark.frame):
+    marks = sorted(map(parse_at, texts), key=lambda mark: mark.frame)
+    for doubt, remedy in named_otherwise(marks, frames.files and [path.stem for path in frames.files]):
+        log.warning("%s: %s", doubt, remedy)
+    for mark in marks:
         if mark.frame >= len(frames):
             raise InputError(
                 f"--at marks frame {mark.frame}, which does not exist", f"the video has frames 0 to {len(frames) - 1}"

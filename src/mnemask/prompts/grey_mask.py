@@ -56,7 +56,7 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other",
             "paint each object with one value",
         )
-    blended = edges.blended() & ~left_out
+    blended = (edges.blended() | edges.dotted(raw.pixels)) & ~left_out
     if not blended.any():
         _refuse_noise(values, edges)
     notes: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ BLENDED_SHARE = 0.04
 # antialiased. In small maps chance adds to it, by less than this many standard deviations.
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
+MOSTLY = 0.9  # of the pixels of a value that only resizing made
 FAINTEST = 8  # alpha of visible paint
 FAINT_SHARE = 0.01  # of the painted pixels; fewer may be left-overs
 OPACITY_STEP = 16  # between two alphas that differ on purpose
@@ -290,6 +291,24 @@ class EdgeMap:
         chance = CHANCE * crossings**0.5
         enough = found >= BLENDED_SHARE * (~self.solid).sum() and found >= BLENDED_CROSSINGS * crossings + chance
         return self.mixed if enough else np.zeros_like(self.mixed)
+
+    def dotted(self, values: Grey) -> Bool[np.ndarray, "H W"]:
+        """Returns the pixels of values that are but dots on the edges of others, as from a sharp filter for resizing.
+
+        There are fewer of them than `blended` needs. A thin object, whose pixels are connected, has no such value.
+        """
+        found = np.zeros_like(self.mixed)
+        mixed = np.bincount(values[self.mixed])
+        if mixed.sum() < NOISE_PIECES:
+            return found
+        area, solid = (np.bincount(each, minlength=len(mixed)) for each in (values.ravel(), values[self.solid]))
+        area, solid = area[: len(mixed)], solid[: len(mixed)]
+        for value in np.flatnonzero((mixed >= NOISE_PIECES) & (mixed >= MOSTLY * area) & (solid == 0)):
+            here = values == value
+            pieces = cv2.connectedComponents(here.astype(np.uint8))[0] - 1
+            if pieces >= NOISE_PIECES and area[value] <= NOISE_PIECE * pieces:
+                found |= here
+        return found
 
     def look_like_a_photograph(self, distinct: int) -> bool:
         """Returns whether there are many distinct values that run into each other."""

@@ -3,14 +3,22 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnemask.errors import MaskError, counted, listed
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
-from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
+from mnemask.io.label_files import (
+    LABEL_VIDEO,
+    annotated_frames,
+    file_of,
+    holds_labels,
+    is_annotated,
+    map_name,
+    objects_of,
+)
 from mnemask.io.name_order import composed
 from mnemask.io.written import INDEX, Written
 from mnemask.io.yolo import refuse_nearly_yolo
@@ -25,6 +33,7 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
+_LONG_NUMBER = re.compile(r"\d{3,9}")
 # Roboflow renames 00012.jpg to 00012_jpg.rf.3fa8b1c2.
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _THING = r"(?:obj|object|id|inst|instance)?"
@@ -185,6 +194,42 @@ def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = 
         ) from error
 
 
+def named_otherwise(places: Iterable[At], names: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """Yields a sentence and a remedy for each mask that is given to one frame and named after another.
+
+    Only whole names count, perhaps with what tools append (00012.jpg.png, 00012_mask.png): the number in mask_12.png
+    may be that of an object. The frames of a video file have no names; of one, an image without a frame is compared.
+
+    Args:
+        places: masks that were given one by one, each with its frame.
+        names: names of all frames, if they are files.
+    """
+    places = [at for at in places if file_of(at.path) == at.path and at.path.stem != str(at.object_id)]
+    found = _by_name((at.path for at in places), names or ())
+    for at in places:
+        meant = found[at.path]
+        if names is None or meant in (None, at.frame):
+            continue
+        assert meant is not None
+        if composed(map_name(at.path)).startswith(composed(names[meant])):
+            yield _other_frame(at, meant, f"is named after frame {meant} ({names[meant]})")
+
+
+def numbered_otherwise(mask: Path, frame: int) -> Iterator[tuple[str, str]]:
+    """Yields the same for an image called 00120.png that is given to the first frame read of a video file."""
+    number = int(mask.stem) if _LONG_NUMBER.fullmatch(mask.stem) else frame
+    if number not in (frame, frame + 1):  # programs that save the frames of a video count from 0 or from 1
+        yield _other_frame(At(frame, None, mask), number, f"has the number of frame {number} (counted from 0)")
+
+
+def _other_frame(at: At, meant: int, how: str) -> tuple[str, str]:
+    where = at._replace(frame=meant).where
+    return (
+        f"mask {at.path} {how}, but is given to frame {at.frame}",
+        f"if it shows frame {meant}, give --at {where}={at.path} instead",
+    )
+
+
 def never_annotated(marked: Sequence[bool]) -> bool:
     """Returns whether empty masks mean frames that nobody annotated, instead of frames where the objects are gone.
 
@@ -216,6 +261,11 @@ def _lost(
 def _way_out(folder: Path, else_: str = "give the folder that the masks are in") -> str:
     """Returns the remedy for a folder without masks, which may be the folder of a run."""
     run = folder / "masks"
+    if video := next((each / LABEL_VIDEO for each in (folder, run) if (each / LABEL_VIDEO).is_file()), None):
+        return (
+            f"of the label video {video} give single maps, such as --at 12={video}/00012, or make images of it: "
+            "mnemask export RUN --to davis -o NEW, and give the folder in NEW/Annotations/480p"
+        )
     return f"give {run}, which a run wrote" if run.is_dir() else else_
 
 

@@ -19,7 +19,14 @@ from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, refuse_several, say_not_annotated
+from mnemask.prompts.mask_folder import (
+    MaskPlaces,
+    named_otherwise,
+    never_annotated,
+    numbered_otherwise,
+    refuse_several,
+    say_not_annotated,
+)
 from mnemask.prompts.mask_reading import Void
 from mnemask.prompts.overlaps import Overlap, check_pointed, overlaps, say_overlaps
 from mnemask.prompts.parse import (
@@ -136,6 +143,7 @@ class PromptPlan:
         self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
         self.boxes = [parse_box(box, box_format) for box in boxes]
         self.later = [parse_at(text) for text in later]
+        self._names = names
         self._begins_later = begins_later
         self._first = FIRST_READ if begins_later else 0
         self._begun = False
@@ -167,6 +175,8 @@ class PromptPlan:
         """Returns the masks given for a frame by object id, None for objects that are gone."""
         if not self._begun:
             self._begin(frame.index)
+            for doubt, remedy in self.misnamed():
+                log.warning("%s: %s", doubt, remedy)
         if self._size is None:
             self.check_sizes(frame)
         prompts = self._by_frame.pop(frame.index, None)
@@ -221,6 +231,22 @@ class PromptPlan:
         self._by_frame = {frame: prompts for frame, prompts in self._by_frame.items() if frame >= position}
         self._begun = True
         self.notes.clear()
+
+    def misnamed(self) -> list[tuple[str, str]]:
+        """Returns a sentence and a remedy for each mask still to be given that is named after another frame.
+
+        Those of a folder are not: their names tell their frames.
+        """
+        alone = {self.mask, *(at.path for at in self.later)}
+        places = [
+            At(frame, file.object_id, file.path)  # a file's own frame may stand for the first one read
+            for frame, prompts in self._by_frame.items()
+            for file, _ in prompts.files
+            if file.path in alone
+        ]
+        if self._names is None:
+            return [doubt for at in places if at.path == self.mask for doubt in numbered_otherwise(at.path, at.frame)]
+        return list(named_otherwise(places, self._names))
 
     def check_sizes(self, frame: Frame) -> None:
         """Raises MaskError if a mask differs in size from the video's frames, or a click lies outside them."""
