@@ -56,7 +56,7 @@ def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
     tail = len(in_common.lstrip("0123456789"))
     endings = [re.search(r"(\d[.,])?(\d+)$", stem[: len(stem) - tail]) for stem in stems]
     found = [ending for ending in endings if ending]
-    digits = [ending[2] for ending in found]
+    digits: Sequence[str] = [ending[2] for ending in found]
     if len(digits) < max(len(images), 3):
         return {}
     if len({len(each) for each in digits}) > 1:

@@ -53,7 +53,8 @@ def read_marks(texts: Sequence[str], frames: FrameAccess, state: State | None) -
     """
     files, readings = [], []
     marks = sorted(map(parse_at, texts), key=lambda mark: mark.frame)
-    for doubt, remedy in named_otherwise(marks, frames.files and [path.stem for path in frames.files]):
+    names = None if frames.files is None else [path.stem for path in frames.files]
+    for doubt, remedy in named_otherwise(marks, names):
         log.warning("%s: %s", doubt, remedy)
     for mark in marks:
         if mark.frame >= len(frames):
