@@ -1,3 +1,4 @@
+import errno
 import json
 import resource
 import sys
@@ -15,6 +16,7 @@ from refusals import refusal
 from mnemask.errors import FrameError, InputError, MissingExtraError, ObjectIdError, OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, davis_palette
 from mnemask.io.atomic import safe_name
+from mnemask.io.image_formats import PngMasks
 from mnemask.io.label_files import label_paths, read_labels
 from mnemask.types import Frame, Masks, frame_name
 
@@ -476,3 +478,14 @@ def test_labels_that_are_no_ids_and_a_frame_that_comes_twice_are_refused(tmp_pat
     for ask in (writer.sync, writer.resume_state):
         with refusal(OutputError, "closed"):
             ask()
+
+
+def test_a_full_disk_is_named_where_pyav_says_only_that_a_callback_failed(tmp_path, monkeypatch):
+    def full(*args):
+        error = av.error.PyAVCallbackError(1, "Error in PyAV callback")
+        error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+        raise error
+
+    monkeypatch.setattr(PngMasks, "write", full)
+    with refusal(OutputError, "No space left"), MaskWriter(tmp_path) as writer:
+        writer.write(masks_of(0))

@@ -355,8 +355,11 @@ class MaskWriter:
         try:
             yield
         except (OSError, FFmpegError) as error:
+            # PyAV says only that a callback failed, and keeps what it raised.
+            cause = error.__cause__ or error.__context__
+            reason = cause.strerror if isinstance(cause, OSError) else error.strerror
             raise OutputError(
-                f"cannot write to {str(self._out)!r} ({error.strerror})",
+                f"cannot write to {str(self._out)!r} ({reason})",
                 "make room or give another place; what was written before is kept",
             ) from error
 
