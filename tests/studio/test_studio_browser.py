@@ -1402,3 +1402,73 @@ def test_a_click_that_waits_for_a_new_object_makes_it_if_nobody_answered(tmp_pat
         [same, second] = keys_of(page)
         assert same == first
         assert (second["object_id"], len(second["how"]["points"])) == (2, 1)
+
+
+def test_what_is_drawn_while_a_mark_is_taken_back_does_not_bring_it_back(tmp_path, masks):
+    clip, projects, (x, y) = write_clip(tmp_path / "clip"), tmp_path / "projects", middle(masks[0, 0])
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            click(page, x, y)
+            click(page, *middle(masks[0, 1]))
+            on_the_way = []
+            for key, right, kept in (("Control+z", 4, [x, x + 4]), ("Delete", 8, [x + 8])):
+                page.route("**/actions", lambda route: on_the_way.append(route))
+                page.keyboard.press(key)
+                until_asked(page, on_the_way)
+                page.mouse.click(*place(page, x + right, y))
+                with page.expect_response(re.compile("/clicks$")):
+                    on_the_way.pop().continue_()
+                page.unroute("**/actions")
+                saved(page)
+                [mark] = keys_of(page)
+                assert [point[0] for point in mark["how"]["points"]] == pytest.approx(kept, abs=1)
+            take_a_brush(page)
+            dab(page, 20, 20)
+            saved(page)
+            labels = Held(page, "**/labels/0")
+            page.keyboard.press("Control+z")
+            labels.wait()
+            drag(page, 70, 50, 70, 50)
+            shows(page, "#toast", "The masks are just changing. Draw once they are shown.")
+            until_painted(page)
+            before = shown(page)
+            labels.end()
+            until_changed(page, before)
+            dab(page, 120, 80)
+            saved(page)
+        assert studio.end() == 0
+    kept = stored(studio, 0, projects)
+    assert [int(kept[y, x]) for x, y in ((20, 20), (120, 80))] == [0, 2]
+
+
+def until_painted(page):
+    """Waits until what the page has asked to be painted so far is painted."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def until_changed(page, before):
+    """Waits until other pixels of the video are tinted."""
+    deadline = time.monotonic() + 120
+    while shown(page) == before:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
+def test_a_click_is_left_out_and_told_of_if_what_is_undone_leads_to_another_frame(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        before = keys_of(page)
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        undone = Held(page, "**/actions")
+        page.keyboard.press("Control+z")
+        undone.wait()
+        page.mouse.click(*place(page, *middle(masks[-1, 1])))
+        undone.end()
+        at_frame(page, 0)
+        shows(page, "#toast", re.compile("^What you drew last was left out"))
+        assert keys_of(page) == []
+        page.keyboard.press("Control+Shift+z")
+        shows(page, "#badge", "marked")
+        assert keys_of(page) == before

@@ -60,6 +60,11 @@ class Studio {
     this.making = null; // the object that is being created: what is drawn belongs to it
     /** @type {number[] | null} */
     this.boxed = null; // the box of the shown mark
+    this.turning = 0; // how many edits take marks away, or bring them back, that are still shown as before
+    /** @type {Promise<unknown>} */
+    this.turned = Promise.resolve(); // when they are shown
+    /** @type {Promise<unknown>} */
+    this.going = Promise.resolve(); // when the frame that is loading is shown
     /** @type {Promise<unknown>} */
     this.queue = Promise.resolve(); // edits run one after another
     /** @type {() => void} */
@@ -161,7 +166,7 @@ class Studio {
     if (state.job) this.takeJob(state.job);
     const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage, s.accepted]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
-    if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
+    if (look(before) !== look(state)) { this.showKey(); this.refresh(); this.loadTimeline(); }
     this.render();
     this.settle();
   }
@@ -235,6 +240,13 @@ class Studio {
     this.time.draw();
     if (this.loading) { this.hurry(); return; }
     if (this.view.drawingShape) { this.held = true; this.wanted = -1; return; }
+    this.going = this.load();
+    await this.going;
+  }
+
+  /** Shows the wanted frame, and those that are wanted meanwhile. */
+  async load() {
+    if (!this.state || !this.api) return;
     this.loading = true;
     while (this.wanted >= 0) {
       const next = this.coming = this.wanted;
@@ -404,9 +416,32 @@ class Studio {
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
 
+  /**
+   * Takes marks away or brings them back. Until that is shown, clicks and boxes wait and strokes are refused: they would go onto the earlier marks.
+   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn]
+   */
+  change(work, drawn) {
+    if (this.view.drawingShape) this.view.cancel(); // what is drawn so far is saved before
+    this.turning++;
+    const shown = this.edit(work, drawn).then(() => this.going).finally(() => { this.turning--; });
+    this.turned = Promise.all([this.turned, shown]);
+    return shown;
+  }
+
+  /** Draws once all changes of the marks are shown, unless another frame or object is shown then. @param {() => void} draw */
+  async later(draw) {
+    const { api, frame, selected } = this;
+    while (this.turning) await this.turned;
+    if (api === this.api && frame === this.frame && selected === this.selected) draw();
+    else this.complain("What you drew last was left out, because another frame or object is shown now. Draw it again.");
+  }
+
+  /** Whether clicks and boxes wait: an object that is being created has no earlier marks. */
+  get waits() { return this.turning > 0 && !this.making; }
+
   /** Undoes or redoes an action, and shows which. @param {"undo" | "redo"} which */
   turn(which) {
-    return this.edit(async (api) => {
+    return this.change(async (api) => {
       const state = await api.act({ do: which }), { turned } = state;
       this.take(state, api);
       if (!turned || api !== this.api) return;
@@ -470,6 +505,7 @@ class Studio {
     if (!this.api) return;
     if (this.why) { this.explain(tap.x, tap.y); return; }
     if (!this.workable()) return;
+    if (this.waits) { this.later(() => this.click({ ...tap, near: this.view.near(tap.x, tap.y) })); return; }
     const points = [...this.view.points], box = this.boxed;
     if (tap.near >= 0) points.splice(tap.near, 1);
     else if (!points.length && !box && (this.minus !== tap.minus) && !(this.selected && this.view.labels?.ids.includes(this.selected))) {
@@ -482,7 +518,10 @@ class Studio {
   }
 
   /** @param {number[]} box */
-  box(box) { if (this.workable()) this.point(this.view.points, box); }
+  box(box) {
+    if (!this.workable()) return;
+    if (this.waits) this.later(() => this.box(box)); else this.point(this.view.points, box);
+  }
 
   /** Marks the selected object by clicks and a box. @param {[number, number, number][]} points @param {number[] | null} box */
   point(points, box) {
@@ -519,6 +558,13 @@ class Studio {
     this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
   }
 
+  /** Whether a stroke may begin: it goes onto the masks that are shown. */
+  paintable() {
+    if (!this.turning) return this.workable();
+    this.complain("The masks are just changing. Draw once they are shown.", true);
+    return false;
+  }
+
   /** Whether the masks of this frame may change. */
   workable() {
     if (!this.isAccepted()) return true;
@@ -543,10 +589,16 @@ class Studio {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
+    this.view.points = [];
+    this.boxed = null;
+    this.change(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
   }
 
-  clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
+  clear() {
+    if (!this.keyNow()) return;
+    const action = { do: "clear_key", frame: this.frame, object_id: this.selected };
+    this.change(async (api) => this.take(await api.act(action), api));
+  }
 
   /** @param {string} direction @param {number} [start] @param {number} [to] */
   async track(direction, start = this.frame, to) {
@@ -786,7 +838,7 @@ class Studio {
     const hidden = this.view.hidden.has(object.id);
     const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
     const gone = iconButton("trash", `Delete ${object.name}`, async () => {
-      await this.act({ do: "remove_object", object_id: object.id });
+      await this.change(async (api) => this.take(await api.act({ do: "remove_object", object_id: object.id }), api));
       if (!this.view.objects.has(object.id)) this.complain(`${object.name} was deleted. Ctrl+Z restores it.`, true);
     });
     row.append(color, names, eye, gone);
@@ -1155,7 +1207,7 @@ studio.view.addEventListener("begin-paint", (event) => {
       if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }
-  else if (!studio.workable()) event.preventDefault();
+  else if (!studio.paintable()) event.preventDefault();
 });
 studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
