@@ -1472,3 +1472,25 @@ def test_a_click_is_left_out_and_told_of_if_what_is_undone_leads_to_another_fram
         page.keyboard.press("Control+Shift+z")
         shows(page, "#badge", "marked")
         assert keys_of(page) == before
+
+
+def test_before_its_first_frame_is_shown_a_video_is_not_clicked_on_and_the_frame_comes_all_the_same(tmp_path):
+    clip, clicked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=SOCKETS) as page:
+        frames = Held(page, "**/frames/*")
+        page.reload()
+        page.wait_for_function("() => document.title.startsWith('clip')")
+        frames.wait()
+        page.on("request", lambda request: clicked.append(request) if request.url.endswith("/clicks") else None)
+        told = {"type": "job", "kind": "track", "running": True, "number": 1, "start": 0, "step": 1, "frame": 5}
+        page.evaluate("(data) => sockets.at(-1).onmessage({ data: JSON.stringify(data) })", told)
+        page.mouse.click(*place(page, 60, 50))
+        page.keyboard.press("f")
+        page.keyboard.press("Enter")
+        frames.end()
+        at_frame(page, 5)
+        page.wait_for_function(
+            """() => { const view = document.querySelector('#view'), { width, height } = view;
+            return view.getContext('2d').getImageData(width / 2, height / 2, 1, 1).data[3] === 255; }"""
+        )
+        assert clicked == []

@@ -299,7 +299,7 @@ class Studio {
   stay() {
     this.follows = this.playing = false;
     this.missed = null;
-    if (!this.led) return;
+    if (!this.led || !this.view.labels) return; // the first frame is still to be shown
     this.led = false;
     this.coming = this.frame;
     this.wanted = -1;
