@@ -1494,3 +1494,18 @@ def test_before_its_first_frame_is_shown_a_video_is_not_clicked_on_and_the_frame
             return view.getContext('2d').getImageData(width / 2, height / 2, 1, 1).data[3] === 255; }"""
         )
         assert clicked == []
+
+
+def test_the_fields_of_the_settings_take_what_python_takes(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.locator("summary").click()
+        for field, values in (("#short-side", (1080, 540, 360)), ("#budget", (1000, 2.25)), ("#every", (1000,))):
+            for value in values:
+                with page.expect_response(re.compile("/actions$")):
+                    page.locator(field).fill(str(value))
+                    page.keyboard.press("Enter")
+                saved(page)
+        asked = "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.settings)"
+        settings = page.evaluate(asked)
+        assert [settings[name] for name in ("size", "frames", "write_every")] == [360, 2.25, 1000]
