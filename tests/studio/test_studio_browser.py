@@ -1509,3 +1509,24 @@ def test_the_fields_of_the_settings_take_what_python_takes(tmp_path):
         asked = "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.settings)"
         settings = page.evaluate(asked)
         assert [settings[name] for name in ("size", "frames", "write_every")] == [360, 2.25, 1000]
+
+
+def test_at_the_last_frame_the_next_doubtful_one_and_playing_begin_again_from_the_start(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    press = """([keys, toast]) => { for (const [key, shiftKey] of keys)
+        document.body.dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey, bubbles: true }));
+        return document.querySelector('#toast').textContent === toast; }"""
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/timeline?*", lambda route: route.fulfill(json={**route.fetch().json(), "doubtful": [3, 9]}))
+        page.keyboard.press("o")  # with which the timeline is asked for anew
+        page.wait_for_function(press, arg=[[["End", False], ["n", False]], "From the start again."])
+        at_frame(page, 3)
+        page.wait_for_function(press, arg=[[["Home", False], ["N", True]], "From the end again."])
+        at_frame(page, 9)
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        page.on("request", lambda request: asked.extend(re.findall(r"/labels/(\d+)", request.url)))
+        page.keyboard.press("Space")
+        until_asked(page, asked, NUM_FRAMES)
+        assert asked == [str(index) for index in range(NUM_FRAMES)]
+        page.wait_for_selector("#play[aria-label=Play]")

@@ -330,6 +330,7 @@ class Studio {
     this.playing = !this.playing;
     this.renderBusy();
     const run = ++this.plays, pace = 1000 / (this.state?.fps || 25);
+    if (this.playing && this.state && this.frame === this.state.num_frames - 1) await this.go(0, true);
     while (this.playing && run === this.plays && this.state && this.frame < this.state.num_frames - 1) {
       const begin = performance.now(), next = this.frame + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
@@ -641,10 +642,12 @@ class Studio {
     return gaps.length ? `${gaps.join(", ")}.` : "No doubtful frames: all masks look certain and stable.";
   }
 
-  /** @param {number[]} frames @param {number} way */
+  /** Goes to the next of some frames; after the last, to the first. @param {number[]} frames @param {number} way */
   jump(frames, way) {
+    if (!frames.length) return;
     const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
-    if (next !== undefined) this.seek(next);
+    this.seek(next ?? frames.at(way > 0 ? 0 : -1) ?? 0);
+    if (next === undefined) this.complain(`From the ${way > 0 ? "start" : "end"} again.`, true);
   }
 
   /** @param {number} id @returns {Coverage} */
