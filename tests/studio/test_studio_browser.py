@@ -1530,3 +1530,27 @@ def test_at_the_last_frame_the_next_doubtful_one_and_playing_begin_again_from_th
         until_asked(page, asked, NUM_FRAMES)
         assert asked == [str(index) for index in range(NUM_FRAMES)]
         page.wait_for_selector("#play[aria-label=Play]")
+
+
+def test_a_refused_click_is_taken_back_and_leaves_nothing_unsaved_as_a_refused_stroke_does(tmp_path, masks):
+    clip, (x, y) = write_clip(tmp_path / "clip"), middle(masks[0, 0])
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        page.keyboard.press("c")
+        asked = refuse(page, re.compile("/(clicks|masks.*|actions)$"))
+        page.mouse.click(*place(page, *middle(masks[0, 1])))
+        until_asked(page, asked)
+        shows(page, "#toast", "It is damaged; restore it")
+        saved(page)
+        page.keyboard.press("b")
+        drag(page, 20, 20, 20, 20)
+        until_asked(page, asked, 2)
+        shows(page, "#saved", "Not saved")
+        page.keyboard.press("a")
+        until_asked(page, asked, 3)
+        shows(page, "#saved", "Not saved")
+        page.unroute_all()
+        page.keyboard.press("c")
+        click(page, x, y)
+        [key] = keys_of(page)
+        assert [point[0] for point in key["how"]["points"]] == pytest.approx([x], abs=1)

@@ -51,7 +51,7 @@ class Studio {
     this.drawing = false; // whether a picture of the memory was requested and not yet answered
     this.opens = 0; // projects chosen so far
     this.sheets = 0; // pictures of the memory so far, including abandoned ones
-    this.unsaved = false; // whether the last edit was refused
+    this.unsaved = false; // whether an edit was lost since the last one that was saved
     /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object: a stroke sets the whole mark, a click or box adds to it */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
@@ -371,10 +371,13 @@ class Studio {
     this.edits++;
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
-    let all = work;
+    let all = work, whole = !!drawn && !drawn.onto; // whether it holds a stroke, which a refusal does not take back from the view
     const before = () => { // unanswered drawing there is replaced by this edit, or has to run before it
       const kept = this.unanswered.get(mark), own = all;
-      if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
+      if (kept && drawn?.onto) {
+        all = async (api) => { await kept.work(api); await own(api); };
+        whole ||= !kept.drawn?.onto;
+      }
       this.unanswered.delete(mark);
     };
     before();
@@ -386,8 +389,8 @@ class Studio {
       this.sendAgain();
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
-      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays visible
-      else { this.unsaved = !!drawn || unanswered; this.refresh(); }
+      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn: { ...drawn, onto: !whole }, api }); // stays visible
+      else { this.unsaved ||= whole || unanswered; this.refresh(); }
       this.complain(error);
     }).finally(() => {
       this.busy--;
