@@ -1410,9 +1410,9 @@ def test_what_is_drawn_while_a_mark_is_taken_back_does_not_bring_it_back(tmp_pat
         with browsing(studio) as page:
             click(page, x, y)
             click(page, *middle(masks[0, 1]))
+            on_the_way = []
             for key, right, kept in (("Control+z", 4, [x, x + 4]), ("Delete", 8, [x + 8])):
-                on_the_way = []
-                page.route("**/actions", lambda route, waiting=on_the_way: waiting.append(route))
+                page.route("**/actions", lambda route: on_the_way.append(route))
                 page.keyboard.press(key)
                 until_asked(page, on_the_way)
                 page.mouse.click(*place(page, x + right, y))
