@@ -171,6 +171,14 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     return FrameFiles(kept, tuple(note for _, note in notes), tuple(topic for topic, _ in notes))
 
 
+def masks_among(images: Sequence[Path]) -> list[Path]:
+    """Returns the images that are masks of the others; none if the others may be masks too."""
+    series = _series(images)
+    shapes = _mask_series(series, ())
+    frames = [path for shape, members in series.items() if shape not in shapes for path in members]
+    return [] if not shapes or like_labels(frames) else [path for shape in sorted(shapes) for path in series[shape]]
+
+
 def _second_pictures(images: Sequence[Path]) -> list[Path]:
     """Returns the images in rare formats that share a name with a photograph, such as a depth camera's depth maps."""
     rare = [path for path in images if path.suffix.lower() in RARE_SUFFIXES]

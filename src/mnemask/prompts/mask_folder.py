@@ -9,10 +9,12 @@ from pathlib import Path
 
 from mnemask.errors import MaskError, counted, listed
 from mnemask.io.annotation_formats import AT
+from mnemask.io.frame_files import like_labels, masks_among
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
 from mnemask.io.label_files import (
     LABEL_VIDEO,
     annotated_frames,
+    file_names_of,
     file_of,
     holds_labels,
     is_annotated,
@@ -77,7 +79,7 @@ def mask_files(folder: Path) -> list[Path]:
     """Returns the files in a folder of masks that `MaskPlaces` reads, sorted by name.
 
     Raises:
-        MaskError: as raised by `list_masks` and `folders_of_objects`.
+        MaskError: as raised by `given_masks` and `folders_of_objects`.
     """
     holders = list(dict.fromkeys(path.parent for path in annotated_frames(folder)))
     if holders == [folder]:  # a text file for each picture, perhaps in labels/, and one for the class names
@@ -86,7 +88,39 @@ def mask_files(folder: Path) -> list[Path]:
         texts = sorted(path for place in (folder.glob("*"), (folder / "labels").rglob("*")) for path in place)
         texts = [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml") and path.name[0] != "."]
         return [path for path in texts if path.is_file() and not (report and path == folder / "report.json")]
-    return holders or [path for each in folders_of_objects(folder).values() for path in list_masks(each)]
+    return holders or [path for each in folders_of_objects(folder).values() for path in given_masks(each)]
+
+
+def given_masks(folder: Path) -> list[Path]:
+    """Returns the masks that `list_masks` finds in a folder, without the frames beside them.
+
+    Raises:
+        MaskError: as raised by `list_masks`, or the images are frames and their masks are in an annotation file.
+    """
+    masks = list_masks(folder)
+    if any(file_of(path) != path for path in masks):
+        return masks
+    if beside := masks_among(masks):
+        return sorted(beside)
+    if annotations := _annotations_of(masks, folder):
+        raise MaskError(
+            f"the pictures in {folder} are frames, and {annotations.name} there holds their masks",
+            f"give {annotations}",
+        )
+    return masks
+
+
+def _annotations_of(images: Sequence[Path], folder: Path) -> Path | None:
+    """Returns the only file of an annotation tool in a folder, if it lists one of these images, which are no masks."""
+    files = [path for path in _given_in(folder) if path.is_file() and path.suffix.lower() in (".json", ".xml")]
+    if len(files) != 1 or like_labels(images):
+        return None
+    try:
+        inside = annotated_frames(files[0])
+    except MaskError:
+        return None
+    listed_names = file_names_of(files[0]).values() if inside else ()
+    return files[0] if {path.name for path in images} & {*listed_names} else None
 
 
 def list_masks(folder: Path) -> list[Path]:
@@ -392,7 +426,7 @@ class MaskPlaces:
         self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
     ) -> None:
         """Adds the masks in a folder, or in a file that holds several."""
-        masks_here = list_masks(folder)
+        masks_here = given_masks(folder)
         empty = [path for path in masks_here if not is_annotated(path)]
         if len(empty) == len(masks_here):
             raise MaskError(
@@ -405,6 +439,8 @@ class MaskPlaces:
         masks = [path for path in masks_here if path not in left_out]
         matched, guessed = match_frames(masks, names, num_frames)
         self.notes += [guessed] if guessed else []
+        if frames_beside := len(list_masks(folder)) - len(masks_here):
+            self.notes.append(f"{counted(frames_beside, 'picture')} in {folder} beside their masks: left out")
         frames = ", ".join(map(str, list(matched)[:_SHOWN])) + (", ..." if len(matched) > _SHOWN else "")
         which = f"frame {frames}" if len(matched) == 1 else f"frames {frames}"
         of_object = "" if object_id is None else f" of object {object_id}"
