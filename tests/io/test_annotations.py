@@ -88,6 +88,36 @@ def test_a_json_of_something_else_is_said_to_be_that(tmp_path):
         annotated_frames(tmp_path / "report.json")
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("images", "height", None, "images whose 'height' is None"),
+        ("images", "width", "wide", "images whose 'width' is 'wide'"),
+        ("categories", "id", "c", "categories whose 'id' is 'c'"),
+    ],
+)
+def test_a_number_that_coco_lacks_is_named_and_one_that_is_text_is_read(tmp_path, part, key, value, said):
+    path = coco(tmp_path / "a.json", [annotation(1, LEFT)])
+    content = json.loads(path.read_text())
+    content[part][0][key] = str(content[part][0][key])
+    path.write_text(json.dumps(content))
+    assert [map_name(frame) for frame in annotated_frames(path)] == ["00000"]
+    content[part][0][key] = value
+    path.write_text(json.dumps(content))
+    with refusal(MaskError, said):
+        annotated_frames(path)
+
+
+def test_a_list_of_masks_alone_and_a_json_in_utf_16_are_said_to_be_that(tmp_path):
+    path = tmp_path / "masks.json"
+    path.write_text(json.dumps([{"segmentation": {"size": [H, W], "counts": "abc"}, "area": 3}]))
+    with refusal(MaskError, "list of masks that states neither their picture"):
+        annotated_frames(path)
+    path.write_text(coco(tmp_path / "a.json", [annotation(1, LEFT)]).read_text(), encoding="utf-16")
+    with refusal(MaskError, "not encoded in UTF-8", "save it as UTF-8"):
+        annotated_frames(path)
+
+
 def test_a_mask_within_labelme_is_of_a_picture_format(tmp_path):
     def embedded(kind):
         data = io.BytesIO()

@@ -1008,3 +1008,11 @@ def test_a_pipe_is_no_mask_and_nothing_waits_for_it(tmp_path):
         read_mask(tmp_path / "m.png")
     with refusal(MaskError, "pipe", "file"):
         PromptPlan(tmp_path / "m.png", [], [], clean=False)
+
+
+def test_a_mask_of_values_that_are_not_finite_is_said_to_be_that(tmp_path):
+    values = drawn().astype(np.float32)
+    values[values == 0] = np.nan
+    Image.fromarray(values).save(tmp_path / "mask.tif")
+    with refusal(MaskError, "not finite numbers"):
+        read_mask(tmp_path / "mask.tif")

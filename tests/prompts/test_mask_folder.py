@@ -109,6 +109,13 @@ def test_a_folder_without_an_id_beside_folders_of_objects_is_refused(tmp_path):
         folders_of_objects(tmp_path)
 
 
+def test_a_folder_of_an_object_that_is_named_by_0_is_refused(tmp_path):
+    for name in ("000", "001"):
+        (tmp_path / name).mkdir()
+    with refusal(MaskError, r"000 is named by id 0, which is the background"):
+        folders_of_objects(tmp_path)
+
+
 def test_what_a_run_left_in_a_folder_of_masks_is_no_mask(tmp_path):
     for name in (
         "1/00003.png",

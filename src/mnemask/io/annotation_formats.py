@@ -109,6 +109,13 @@ def read_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> 
             f"{path} has no {missing[0]!r}, so it is not a COCO file",
             "expected COCO, Label Studio or labelme in a .json; export it again",
         )
+    for part, keys in (("categories", ("id",)), ("images", ("id", "width", "height"))):
+        for each in content.get(part) or ():
+            if odd := next((key for key in keys if type(whole_if_meant(each.get(key))) is not int), None):
+                raise MaskError(
+                    f"{path} has {part} whose {odd!r} is {each.get(odd)!r}, but COCO has a whole number there",
+                    "export it again, or correct it",
+                )
     names = {int(each["id"]): str(each["name"]) for each in content.get("categories", [])}
     is_own = (content.get("info") or {}).get("contributor") == OWN_NAME
     pictures = {int(each["id"]): _coco_picture(each, is_own) for each in content["images"]}
@@ -184,8 +191,15 @@ def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
 
 
 def json_of(path: Path) -> Any:
-    """Returns the content of a JSON file, which may begin with a byte order mark."""
-    return json.loads(path.read_text(encoding="utf-8-sig"))
+    """Returns the content of a JSON file, which may begin with a byte order mark.
+
+    Raises:
+        MaskError: it is not UTF-8.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise MaskError(f"{path} is not encoded in UTF-8, as JSON is", "save it as UTF-8") from error
 
 
 def _track_of(annotation: Mapping[str, Any]) -> Any:

@@ -144,6 +144,11 @@ def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         return read_cvat(path, skipped) if suffix == ".xml" else read_mots(path, skipped)
     content = json_of(path)
     if isinstance(content, list):
+        if content and all(isinstance(each, dict) and {"counts", "segmentation"} & each.keys() for each in content):
+            raise MaskError(
+                f"{path} is a list of masks that states neither their picture nor their objects",
+                "write them as COCO, with 'images' and 'annotations', or as a PNG of ids",
+            )
         return read_label_studio(content, path, skipped)
     if "shapes" in content:
         return read_labelme_file(content, path, skipped)

@@ -191,6 +191,11 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
 def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
     """Returns the ids in a file with more than 8 bits or signed values; raises MaskError if they are not ids."""
     if stored.dtype.kind == "f":
+        if not np.isfinite(stored).all():
+            raise MaskError(
+                f"mask {path} has values that are not finite numbers (NaN or Inf)",
+                "save it with 0 for the background and whole numbers for the objects",
+            )
         raise MaskError(
             f"mask {path} has fractions from {stored.min():g} to {stored.max():g}, but ids are whole numbers and a "
             "matte is from 0 to 1",

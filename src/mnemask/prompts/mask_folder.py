@@ -49,12 +49,16 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
     """Returns the folders of masks in a folder: itself, or one for each object if its subfolders are named by ids.
 
     Raises:
-        MaskError: only some of the subfolders are named by ids.
+        MaskError: only some of the subfolders are named by ids, or one by 0.
     """
     inside = _given_in(folder)
     by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
     if not by_id or any(each.suffix.lower() in _SUFFIXES for each in inside):
         return {None: folder}
+    if 0 in by_id:
+        raise MaskError(
+            f"folder {by_id[0]} is named by id 0, which is the background", "name the folders of objects from 1 on"
+        )
     if others := [each.name for each in inside if each.is_dir() and each not in by_id.values()]:
         raise MaskError(
             f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}) and "
