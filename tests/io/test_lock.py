@@ -149,6 +149,13 @@ def test_a_clock_that_is_a_little_behind_makes_no_process_dead(tmp_path):
         OutputLock(tmp_path).__enter__()
 
 
+def test_another_machine_whose_clock_is_hours_ahead_is_not_dead(tmp_path):
+    path = forged(tmp_path, host="elsewhere", boot="another")
+    os.utime(path, (time.time() + 7200,) * 2)
+    with refusal(OutputError, "elsewhere"):
+        OutputLock(tmp_path).__enter__()
+
+
 def test_a_lock_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     synced, link, fsync = [], os.link, os.fsync
 

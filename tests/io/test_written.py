@@ -1,11 +1,15 @@
 """What a run wrote in a folder, and what of that it must remember."""
 
+import errno
+import os
+import stat
 import tracemalloc
 
 import pytest
 from refusals import refusal
 
 from mnemask.errors import OutputError
+from mnemask.io.atomic import make_durable
 from mnemask.io.written import Written
 
 
@@ -142,3 +146,23 @@ def test_the_index_of_a_long_run_reaches_the_disk_now_and_then_before_the_files_
         clock[0] = index * 0.5
         publish(written, tmp_path / f"{index}.png")
     assert synced == [5, 10, 15, 20, 25]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not synced there")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_drive_that_cannot_sync_folders_is_written_to_all_the_same(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def refusing(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refusing)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"mask")
+    if number == errno.EINVAL:
+        make_durable(path)
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            make_durable(path)

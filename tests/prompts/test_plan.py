@@ -241,6 +241,7 @@ FROM_0, FROM_1 = [f"{index:05d}" for index in range(5)], [f"{index:04d}" for ind
         (None, "00120.png", "", 0, "the number of frame 120 .* but is given to frame 0: .* --at 120="),
         (None, "00120.png", "", 120, None),
         (None, "00001.png", "", 0, None),
+        (None, "20240115.png", "", 0, None),
         (None, "7.png", "50:2=00060.png", 0, None),
     ],
 )

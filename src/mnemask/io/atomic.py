@@ -1,5 +1,6 @@
 """Atomic file writes, and the journals that an interrupted run resumes from."""
 
+import errno
 import os
 import re
 import threading
@@ -88,6 +89,9 @@ def make_durable(*paths: Path) -> None:
             handle = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(handle)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network drives cannot sync folders
+                    raise
             finally:
                 os.close(handle)
 

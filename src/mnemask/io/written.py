@@ -338,8 +338,6 @@ def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
     if _ANY in states:
         return True
     found = path.stat()
-    if not found.st_size:
-        return True  # what a loss of power left of it; there is nothing in it that anyone could lose
     if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
         return True
     same_size = {digest for size, _, digest in states if size == found.st_size}

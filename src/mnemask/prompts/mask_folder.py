@@ -35,7 +35,7 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
-_LONG_NUMBER = re.compile(r"\d{3,9}")
+_LONG_NUMBER = re.compile(r"\d{3,6}")  # longer ones are dates, or numbers of pictures in a data set
 # Roboflow renames 00012.jpg to 00012_jpg.rf.3fa8b1c2.
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _THING = r"(?:obj|object|id|inst|instance)?"
