@@ -181,7 +181,7 @@ def script(name: str, *options: str) -> tuple[str, ...]:
 def clicks(name: str) -> Step:
     """Returns the step that scores masks from clicks and boxes on one set of pictures."""
     command = script("clicks", "{data}", "--set", name, "--no-grabcut")
-    return Step(f"clicks-{name}", command, ("--limit", "2"), CLICKS, TEN_MINUTES, precision="bfloat16")
+    return Step(f"clicks-{name}", command, ("--limit", "2"), CLICKS, TEN_MINUTES)
 
 
 DAVIS = "{data}/davis2016-dev"
