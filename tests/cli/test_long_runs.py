@@ -149,13 +149,13 @@ def test_masks_in_a_folder_are_not_matched_to_a_followed_folder_that_lost_pictur
     folder.mkdir()
     masks.mkdir()
     for number in range(8):
-        shutil.copy(files / f"frames/{number:05d}.png", folder)
+        shutil.copy(files / f"long/{number:05d}.png", folder)
     shutil.copy(files / "first.png", masks / "00000.png")
     shutil.copy(files / "first.png", masks / "00007.png")
     (folder / "00005.png").write_bytes(b"damaged")
     line = ["segment", folder, "-o", out, "--mask", masks, "--model", files / "tiny.safetensors", "--size", 32]
     assert mnemask(*line, "--follow")[0] == 2
-    shutil.copy(files / "frames/00005.png", folder)
+    shutil.copy(files / "long/00005.png", folder)
     if moved:
         (folder / "00003.png").unlink()
     exit_code, output = mnemask(*line, "--follow", "--resume")
