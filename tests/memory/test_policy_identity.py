@@ -58,6 +58,25 @@ class Temperature(torch.nn.Module):
         self.value = value
 
 
+class Caching(torch.nn.Module):
+    """A network that refers to itself, and holds what JSON has no key for."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.sizes = {(3, 4): torch.full((2,), value)}
+        self.child = torch.nn.Linear(1, 1, bias=False)
+        self.child.weight.data.fill_(value)
+        self.child.parents = [self]
+        self.usual = self.forward
+
+
+def counted_down(power):
+    def count(tokens):
+        return tokens.written_at if power else count(tokens)
+
+    return count
+
+
 def raised_to(power):
     return lambda tokens: tokens.written_at**power
 
@@ -78,6 +97,9 @@ def with_another(values):
         (network(0), network(0), network(1)),
         (network(0), network(0), network(0, torch.nn.Tanh())),
         (Temperature(1.0), Temperature(1.0), Temperature(2.0)),
+        (Caching(1.0), Caching(1.0), Caching(2.0)),
+        (counted_down(1), counted_down(1), counted_down(2)),
+        ({(3, 4): 1}, {(3, 4): 1}, {(3, 4): 2}),
         (torch.zeros(2000), torch.zeros(2000), with_another(torch.zeros(2000))),
         (np.zeros(2000), np.zeros(2000), with_another(np.zeros(2000))),
         ([torch.zeros(2000)], [torch.zeros(2000)], [with_another(torch.zeros(2000))]),
@@ -127,6 +149,11 @@ def test_functions_are_recorded_alike_in_every_process(tmp_path):
 def test_what_no_other_process_could_recognise_is_refused_when_the_policy_is_named(wrap):
     with refusal(InputError, "held|inner"):
         register_policy("unrecognisable", Holding(wrap(object())))
+
+
+@pytest.mark.parametrize("held", [Caching(1.0), counted_down(1), {(3, 4): 1}], ids=lambda value: type(value).__name__)
+def test_a_policy_may_hold_what_refers_to_itself_or_has_no_key_in_json(held):
+    register_policy("recognisable", Holding(held))
 
 
 def test_a_policy_with_a_function_can_be_named(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ def recorded(values: dict[str, Any]) -> dict[str, Any]:
     Numbers and texts stay as they are; a tensor, an array, a network or a function gives its name or shape, and a
     digest. Anything else gives its `repr`, which holds an address in memory if its class does not define one.
     """
-    found: dict[str, Any] = json.loads(json.dumps(values, default=_plain), parse_constant=str)  # Infinity is not JSON
+    found: dict[str, Any] = json.loads(json.dumps(_plain(values)), parse_constant=str)  # Infinity is not JSON
     return found
 
 
@@ -33,14 +33,32 @@ def holds_address(value: object) -> bool:
     return ADDRESS.search(json.dumps(value)) is not None
 
 
-def _plain(value: object) -> object:
-    """Returns a value, which JSON cannot hold, as simpler ones."""
+def _plain(value: object, outer: tuple[object, ...] = ()) -> object:
+    """Returns a value as JSON can hold it; `outer` are the values that it is part of, which it may refer back to."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    around = [each is value for each in outer]
+    if any(around):
+        return f"the value {len(outer) - around.index(True)} levels above"
+    outer = (*outer, value)
+    if isinstance(value, dict):
+        if all(key is None or isinstance(key, str | int | float) for key in value):
+            return {key: _plain(each, outer) for key, each in value.items()}
+        return [[_plain(key, outer), _plain(each, outer)] for key, each in value.items()]
+    if isinstance(value, list | tuple):
+        return [_plain(each, outer) for each in value]
     if isinstance(value, nn.Module):
-        return _network(value)
+        return _network(value, outer)
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()[:DIGITS]}"
+        return f"{value.dtype} {list(value.shape)} {_digest(value.tobytes())}"
     if isinstance(value, Tensor):
         return f"{value.dtype} {list(value.shape)} {sha256_of({'': value}, value.dtype)[:DIGITS]}"
+    parts = _parts(value)
+    return repr(value) if parts is None else _plain(parts, outer)
+
+
+def _parts(value: object) -> object:
+    """Returns what a function, a class, a dataclass or a set consists of; None for anything else."""
     if isinstance(value, partial):
         return {"function": value.func, "holds": [value.args, value.keywords]}
     if inspect.ismethod(value):
@@ -51,18 +69,18 @@ def _plain(value: object) -> object:
         return {"class": type(value), **{field.name: getattr(value, field.name) for field in fields(value)}}
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)  # texts are in another order in each process
-    return repr(value)
+    return None
 
 
-def _network(network: nn.Module) -> str:
+def _network(network: nn.Module, outer: tuple[object, ...]) -> str:
     """Returns the class of a network with a digest of its weights, its settings, and the code of its parts."""
     settings = {name: value for name, value in vars(network).items() if not name.startswith("_")}
     own = {"class": type(network), **settings, **dict(network.named_children())}
     own |= {**dict(network.named_parameters(recurse=False)), **dict(network.named_buffers(recurse=False))}
-    text = json.dumps(own, default=_plain)
+    text = json.dumps(_plain(own, outer))
     if ADDRESS.search(text):  # a digest would hide it
         return text
-    return f"{_name(type(network))} {hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}"
+    return f"{_name(type(network))} {_digest(text.encode())}"
 
 
 def _code(code: Any) -> object:
@@ -75,3 +93,7 @@ def _code(code: Any) -> object:
 
 def _name(code: Any) -> str:
     return f"{getattr(code, '__module__', '')}:{getattr(code, '__qualname__', code)}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
