@@ -1,8 +1,11 @@
 """Videos made of masks that are there already."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from fractions import Fraction
 
@@ -11,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command_line import start_mnemask
 from refusals import refusal
 from typer.testing import CliRunner
 
@@ -163,13 +165,13 @@ def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(tmp_path):
     out.mkdir()
     write_masks(video, out)
     whole = rendered(video, out, "prores")["prores"].read_bytes()
-    process = start_mnemask("render", video, out, "--as", "prores", "--overwrite")
+    command = [sys.executable, "-m", "mnemask", "render", str(video), str(out), "--as", "prores", "--overwrite"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     journal = out / "cutout.partial.0.mkv"
-    while process.is_alive() and not (journal.is_file() and journal.stat().st_size):
+    while process.poll() is None and not (journal.is_file() and journal.stat().st_size):
         time.sleep(0.002)
-    process.kill()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
     assert (out / "cutout.mov").read_bytes() == whole
     assert rendered(video, out, "prores", overwrite=True)["prores"].read_bytes() == whole
     assert not journal.exists()

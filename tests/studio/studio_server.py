@@ -1,5 +1,6 @@
 """The studio as its user starts it: a process of its own, with a clip to open."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,19 +11,25 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import cv2
 import httpx
 import torch
-from command_line import PROCESSES, call_main
 
 import mnemask as mm
 
 NUM_FRAMES, SIZE = 24, (96, 144)
+# Forks a process that has imported PyTorch already, which takes most of the time that a start takes.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mnemask.cli.studio", "mnemask.studio.server", "mnemask.studio.workspace"])
 
 
-def run(arguments, stdout):
-    """`mnemask` in a process of `PROCESSES`, whose output goes to a pipe."""
+def command_line(arguments, stdout):
+    """`mnemask` with these arguments, in a process of `PROCESSES`."""
     os.dup2(stdout.fileno(), 1)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     os.environ["COLUMNS"] = "300"
-    call_main(arguments)
+    torch.set_num_threads(1)
+    sys.argv = ["mnemask", *arguments]
+    from mnemask.__main__ import main
+
+    main()
 
 
 @cache
@@ -53,7 +60,7 @@ class Running:
     def __init__(self, *videos, projects, more=()):
         line = ["studio", *map(str, videos), "--project", str(projects), "--size", str(min(SIZE)), "--no-browser"]
         stdout, of_process = PROCESSES.Pipe(duplex=False)
-        self.process = PROCESSES.Process(target=run, args=([*line, *more], of_process))
+        self.process = PROCESSES.Process(target=command_line, args=([*line, *more], of_process))
         self.process.start()
         of_process.close()
         self._stdout = os.fdopen(os.dup(stdout.fileno()))
