@@ -27,11 +27,10 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mnemask demo --out demo
 
-# Processes of one thread each: with more, they wait for one another, and it takes three times as long on two cores. One
-# process more than there are cores, since tests of the studio's page, of signals and of live sources wait.
+# Processes of one thread each: with more, they wait for one another, and it takes three times as long on two cores.
 test: setup
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
-	  -n $$($(BIN)/python -c 'import os; print(min(os.cpu_count(), 8) + 1)') --dist worksteal $(PYTEST_ARGS)
+	  -n $$($(BIN)/python -c 'import os; print(max(2, min(os.cpu_count(), 8)))') --dist worksteal $(PYTEST_ARGS)
 
 # The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
 # Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all. Each call is

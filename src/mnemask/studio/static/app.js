@@ -51,20 +51,13 @@ class Studio {
     this.drawing = false; // whether a picture of the memory was requested and not yet answered
     this.opens = 0; // projects chosen so far
     this.sheets = 0; // pictures of the memory so far, including abandoned ones
-    this.unsaved = false; // whether an edit was lost since the last one that was saved
+    this.unsaved = false; // whether the last edit was refused
     /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object: a stroke sets the whole mark, a click or box adds to it */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether an update waits until a stroke or a box is drawn
-    /** @type {Making | null} */
-    this.making = null; // the object that is being created: what is drawn belongs to it
-    /** @type {number[] | null} */
-    this.boxed = null; // the box of the shown mark
-    this.turning = 0; // how many edits take marks away, or bring them back, that are still shown as before
-    /** @type {Promise<unknown>} */
-    this.turned = Promise.resolve(); // when they are shown
-    /** @type {Promise<unknown>} */
-    this.going = Promise.resolve(); // when the frame that is loading is shown
+    /** @type {Promise<unknown> | null} */
+    this.making = null; // the object that is being created
     /** @type {Promise<unknown>} */
     this.queue = Promise.resolve(); // edits run one after another
     /** @type {() => void} */
@@ -107,7 +100,7 @@ class Studio {
     this.view.cancel(); // what is being drawn belongs to the video that is left
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = this.time.data = this.missed = this.making = null;
+    this.job = this.time.data = this.missed = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -158,7 +151,7 @@ class Studio {
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
     for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
-    if (!this.making && !this.view.objects.has(this.selected)) {
+    if (!this.view.objects.has(this.selected)) {
       const { selected } = this;
       this.selected = state.objects.at(-1)?.id ?? 0;
       if (this.selected !== selected) this.showKey();
@@ -166,7 +159,7 @@ class Studio {
     if (state.job) this.takeJob(state.job);
     const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.coverage, s.accepted]);
     if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
-    if (look(before) !== look(state)) { this.showKey(); this.refresh(); this.loadTimeline(); }
+    if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
     this.settle();
   }
@@ -240,13 +233,6 @@ class Studio {
     this.time.draw();
     if (this.loading) { this.hurry(); return; }
     if (this.view.drawingShape) { this.held = true; this.wanted = -1; return; }
-    this.going = this.load();
-    await this.going;
-  }
-
-  /** Shows the wanted frame, and those that are wanted meanwhile. */
-  async load() {
-    if (!this.state || !this.api) return;
     this.loading = true;
     while (this.wanted >= 0) {
       const next = this.coming = this.wanted;
@@ -299,7 +285,7 @@ class Studio {
   stay() {
     this.follows = this.playing = false;
     this.missed = null;
-    if (!this.led || !this.view.labels) return; // the first frame is still to be shown
+    if (!this.led) return;
     this.led = false;
     this.coming = this.frame;
     this.wanted = -1;
@@ -330,7 +316,6 @@ class Studio {
     this.playing = !this.playing;
     this.renderBusy();
     const run = ++this.plays, pace = 1000 / (this.state?.fps || 25);
-    if (this.playing && this.state && this.frame === this.state.num_frames - 1) await this.go(0, true);
     while (this.playing && run === this.plays && this.state && this.frame < this.state.num_frames - 1) {
       const begin = performance.now(), next = this.frame + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
@@ -371,13 +356,10 @@ class Studio {
     this.edits++;
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
-    let all = work, whole = !!drawn && !drawn.onto; // whether it holds a stroke, which a refusal does not take back from the view
+    let all = work;
     const before = () => { // unanswered drawing there is replaced by this edit, or has to run before it
       const kept = this.unanswered.get(mark), own = all;
-      if (kept && drawn?.onto) {
-        all = async (api) => { await kept.work(api); await own(api); };
-        whole ||= !kept.drawn?.onto;
-      }
+      if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
       this.unanswered.delete(mark);
     };
     before();
@@ -389,8 +371,8 @@ class Studio {
       this.sendAgain();
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
-      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn: { ...drawn, onto: !whole }, api }); // stays visible
-      else { this.unsaved ||= whole || unanswered; this.refresh(); }
+      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays visible
+      else { this.unsaved = !!drawn || unanswered; this.refresh(); }
       this.complain(error);
     }).finally(() => {
       this.busy--;
@@ -420,55 +402,30 @@ class Studio {
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
 
-  /**
-   * Takes marks away or brings them back. Until that is shown, clicks and boxes wait and strokes are refused: they would go onto the earlier marks.
-   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn]
-   */
-  change(work, drawn) {
-    if (this.view.drawingShape) this.view.cancel(); // what is drawn so far is saved before
-    this.turning++;
-    const shown = this.edit(work, drawn).then(() => this.going).finally(() => { this.turning--; });
-    this.turned = Promise.all([this.turned, shown]);
-    return shown;
-  }
-
-  /** Draws once all changes of the marks are shown, unless another frame or object is shown then. @param {() => void} draw */
-  async later(draw) {
-    const { api, frame, selected } = this;
-    while (this.turning) await this.turned;
-    if (api === this.api && frame === this.frame && selected === this.selected) draw();
-    else this.complain("What you drew last was left out, because another frame or object is shown now. Draw it again.");
-  }
-
-  /** Whether clicks and boxes wait: an object that is being created has no earlier marks. */
-  get waits() { return this.turning > 0 && !this.making; }
-
   /** Undoes or redoes an action, and shows which. @param {"undo" | "redo"} which */
   turn(which) {
-    return this.change(async (api) => {
+    return this.edit(async (api) => {
       const state = await api.act({ do: which }), { turned } = state;
       this.take(state, api);
       if (!turned || api !== this.api) return;
       const id = turned.object ?? turned.id;
-      if (id !== undefined && this.view.objects.has(id) && !this.making) this.select(id);
+      if (id !== undefined && this.view.objects.has(id)) this.select(id);
       if (turned.frame !== undefined && turned.frame !== this.at) this.seek(turned.frame);
       this.complain(`${which === "undo" ? "Undone" : "Redone"}: ${named(turned)}.`, true);
     });
   }
 
-  /** Creates an object. None is selected until then, so that nothing drawn meanwhile goes to another one. */
-  newObject() {
+  async newObject() {
     if (!this.api) return;
-    this.shownKey = ""; // none of the clicks so far is of it
-    this.select(0);
-    this.making = { id: null };
-    this.ensureObject();
+    const before = new Set(this.state?.objects.map((object) => object.id)), { api } = this;
+    await this.act({ do: "add_object" });
+    if (api !== this.api) return;
+    const added = this.state?.objects.find((object) => !before.has(object.id));
+    if (added) this.select(added.id);
   }
 
   /** @param {number} id */
   select(id) {
-    if (this.making && this.making.id !== id) this.shownKey = ""; // the shown clicks are those of the object that is being created
-    this.making = null;
     this.selected = id;
     this.showKey();
     this.view.paintOverlay();
@@ -486,22 +443,9 @@ class Studio {
     }
   }
 
-  /** The id of the selected object, or of the one that is being created; null if that was refused. */
   async ensureObject() {
-    if (this.selected) return this.selected;
-    const making = this.making ??= { id: null };
-    await this.edit((api) => this.made(making, api));
-    return making.id;
-  }
-
-  /** The id of an object that is being created; tried again if that was refused or not answered. @param {Making} making @param {Api} api */
-  async made(making, api) {
-    if (making.id !== null) return making.id;
-    const state = await api.act({ do: "add_object" }), { id } = state.objects[state.objects.length - 1];
-    making.id = id;
-    this.take(state, api);
-    if (this.making === making) this.select(id);
-    return id;
+    if (!this.selected) await (this.making ??= this.newObject().finally(() => { this.making = null; }));
+    return this.selected;
   }
 
   /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
@@ -509,10 +453,9 @@ class Studio {
     if (!this.api) return;
     if (this.why) { this.explain(tap.x, tap.y); return; }
     if (!this.workable()) return;
-    if (this.waits) { this.later(() => this.click({ ...tap, near: this.view.near(tap.x, tap.y) })); return; }
-    const points = [...this.view.points], box = this.boxed;
+    const points = [...this.view.points], box = this.keyNow()?.how.box ?? null;
     if (tap.near >= 0) points.splice(tap.near, 1);
-    else if (!points.length && !box && (this.minus !== tap.minus) && !(this.selected && this.view.labels?.ids.includes(this.selected))) {
+    else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
       this.complain("The first click must be on the object; later ones can remove parts of it.");
       return;
     } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
@@ -522,17 +465,13 @@ class Studio {
   }
 
   /** @param {number[]} box */
-  box(box) {
-    if (!this.workable()) return;
-    if (this.waits) this.later(() => this.box(box)); else this.point(this.view.points, box);
-  }
+  box(box) { if (this.workable()) this.point(this.view.points, box); }
 
   /** Marks the selected object by clicks and a box. @param {[number, number, number][]} points @param {number[] | null} box */
   point(points, box) {
-    const { frame, selected, making } = this;
-    this.boxed = box;
+    const { frame, selected } = this;
     this.edit(async (api) => {
-      const object = selected || await (making ? this.made(making, api) : this.firstObject(api)); // made here, so that both are sent again together
+      const object = selected || await this.firstObject(api); // made here, so that both are sent again together
       this.showLabels(frame, await api.click({ frame, object, points, box }), api);
     }, { frame, object: selected, onto: true });
   }
@@ -558,15 +497,7 @@ class Studio {
     const { labels } = this.view, frame = this.frame;
     if (!labels) return;
     this.view.points = [];
-    this.boxed = null;
     this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
-  }
-
-  /** Whether a stroke may begin: it goes onto the masks that are shown. */
-  paintable() {
-    if (!this.turning) return this.workable();
-    this.complain("The masks are just changing. Draw once they are shown.", true);
-    return false;
   }
 
   /** Whether the masks of this frame may change. */
@@ -593,16 +524,10 @@ class Studio {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.view.points = [];
-    this.boxed = null;
-    this.change(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
   }
 
-  clear() {
-    if (!this.keyNow()) return;
-    const action = { do: "clear_key", frame: this.frame, object_id: this.selected };
-    this.change(async (api) => this.take(await api.act(action), api));
-  }
+  clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
 
   /** @param {string} direction @param {number} [start] @param {number} [to] */
   async track(direction, start = this.frame, to) {
@@ -645,12 +570,10 @@ class Studio {
     return gaps.length ? `${gaps.join(", ")}.` : "No doubtful frames: all masks look certain and stable.";
   }
 
-  /** Goes to the next of some frames; after the last, to the first. @param {number[]} frames @param {number} way */
+  /** @param {number[]} frames @param {number} way */
   jump(frames, way) {
-    if (!frames.length) return;
     const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
-    this.seek(next ?? frames.at(way > 0 ? 0 : -1) ?? 0);
-    if (next === undefined) this.complain(`From the ${way > 0 ? "start" : "end"} again.`, true);
+    if (next !== undefined) this.seek(next);
   }
 
   /** @param {number} id @returns {Coverage} */
@@ -661,12 +584,10 @@ class Studio {
   showKey() {
     this.view.selected = this.selected;
     this.time.selected = this.selected;
-    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make an object are its own
+    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
     this.shownKey = place;
     if (same && this.drawnIn.includes(this.frame)) return; // the current clicks are newer than the server's state
-    const how = this.keyNow()?.how;
-    this.view.points = (how?.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
-    this.boxed = how?.box ?? null;
+    this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
   }
 
   /** @param {number} x @param {number} y */
@@ -844,7 +765,7 @@ class Studio {
     const hidden = this.view.hidden.has(object.id);
     const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
     const gone = iconButton("trash", `Delete ${object.name}`, async () => {
-      await this.change(async (api) => this.take(await api.act({ do: "remove_object", object_id: object.id }), api));
+      await this.act({ do: "remove_object", object_id: object.id });
       if (!this.view.objects.has(object.id)) this.complain(`${object.name} was deleted. Ctrl+Z restores it.`, true);
     });
     row.append(color, names, eye, gone);
@@ -1209,11 +1130,11 @@ studio.view.addEventListener("begin-paint", (event) => {
     event.preventDefault();
     const { api } = studio;
     studio.ensureObject().then((object) => {
-      if (!object || api !== studio.api || object !== studio.selected) return; // refused, or another video or object was chosen
+      if (!object || api !== studio.api) return; // refused, or another video was opened
       if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }
-  else if (!studio.paintable()) event.preventDefault();
+  else if (!studio.workable()) event.preventDefault();
 });
 studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
