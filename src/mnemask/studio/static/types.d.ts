@@ -16,7 +16,6 @@ interface State {
 }
 interface Coverage { tracked: number; untracked: number; before: number; }
 interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
-interface Making { id: number | null; } // null until it is created
 interface Drawn { frame: number; object: number; onto?: boolean; }
 interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: Drawn | undefined; api: import("./api.js").Api; }
 interface Timeline {
