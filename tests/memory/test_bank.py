@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, PolicyError
 from mnemask.memory import budget as budgets
 from mnemask.memory import read as reading
-from mnemask.memory.bank import MemoryBank
+from mnemask.memory.bank import MemoryBank, update_usage
 from mnemask.memory.budget import Budget, read_buffer_bytes
 from mnemask.memory.policies import LFU, POLICIES, KeepAll
-from mnemask.memory.read import key_energy, read_top_k
+from mnemask.memory.read import Reading, key_energy, read_top_k
 
 K_READ = 3
 
@@ -69,6 +70,16 @@ def test_hits_mass_and_last_hit_are_those_of_a_count_by_hand(metric):
     assert bank.tokens.last_used.tolist() == last
     assert sum(topk_count) == 4 * 6 * K_READ
     assert sum(attention_mass) == pytest.approx(4 * 6)
+
+
+def test_the_mass_keeps_growing_after_very_many_frames(bank):
+    write(bank, 0)
+    many = torch.full((1000, 1), 0.05)
+    same_token = Reading(torch.zeros(1000, 1, dtype=torch.int64), many)
+    used = replace(bank.tokens, attention_mass=torch.full((6,), 2.0**20))  # next to which 0.05 is less than a rounding
+    for step in range(1, 5):
+        used = update_usage(used, same_token, step)
+    assert used.attention_mass.tolist() == pytest.approx([2.0**20 + 4 * 50, *[2.0**20] * 5], abs=0.5)
 
 
 def test_a_late_object_reads_only_what_was_written_since_it_exists(bank):

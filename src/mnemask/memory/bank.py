@@ -393,10 +393,12 @@ class MemoryBank:
 def update_usage(tokens: Tokens, reading: Reading, step: int) -> Tokens:
     """Returns the tokens with a read added to their usage."""
     index = reading.index.flatten()
+    # Summed on its own first: float32 would lose single weights next to the mass of many thousand frames.
+    mass = torch.zeros_like(tokens.attention_mass).index_add_(0, index, reading.weight.flatten())
     return replace(
         tokens,
         # Not bincount, which makes the host wait for a GPU.
         topk_count=tokens.topk_count.scatter_add(0, index, torch.ones_like(index)),
-        attention_mass=tokens.attention_mass.index_add(0, index, reading.weight.flatten()),
+        attention_mass=tokens.attention_mass + mass,
         last_used=tokens.last_used.index_fill(0, index, step),
     )
