@@ -44,7 +44,7 @@ def test_objects_are_filled_lightly_and_outlined_in_colours_of_their_own():
     image = np.full((60, 80, 3), 100, np.uint8)
     labels = square(5, 5) + square(30, 50, label=2)
     labels[0, 0] = 255
-    drawn = outlined(image, labels)
+    drawn = outlined(image, labels, void=255)
     assert (image == 100).all()
     assert (drawn[0, 0] == 100).all(), "void is no object"
     assert (drawn[50, 10] == 100).all()
@@ -71,5 +71,17 @@ def test_a_picture_of_each_sequence_has_the_frames_the_truth_and_the_runs_in_row
 
 def test_any_object_counts_where_the_truth_shows_none():
     truth = np.zeros((4, 4), np.uint8)
-    assert _overlap(truth, truth) == 1
-    assert _overlap(np.full((4, 4), 2, np.uint8), truth) == 0
+    assert _overlap(truth, truth, None) == 1
+    assert _overlap(np.full((4, 4), 2, np.uint8), truth, None) == 0
+    truth[:2] = 255
+    assert _overlap(np.zeros_like(truth), truth, void=255) == 1
+    assert _overlap(truth // 255, truth, void=255) == 1, "void counts for nothing"
+
+
+def test_an_object_255_is_drawn_and_counts():
+    truth = square(5, 5, label=85) + square(30, 50, label=255)
+    image = np.full((60, 80, 3), 100, np.uint8)
+    assert (outlined(image, truth, void=None)[40, 60] != 100).any()
+    lost = np.where(truth == 255, 0, truth)
+    assert _overlap(lost, truth, void=None) == 0.5
+    assert _overlap(lost, truth, void=255) == 1

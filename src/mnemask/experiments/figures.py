@@ -26,7 +26,6 @@ from mnemask.io.images import read_image
 from mnemask.io.label_files import Labels, read_labels
 from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named
-from mnemask.metrics import VOID
 from mnemask.metrics.davis import region_similarity
 
 if TYPE_CHECKING:
@@ -275,6 +274,7 @@ def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns:
     levels = levels_of_frames(sequence.given.frames)
     images = [read_image(sequence.given.frames[index], levels).permute(1, 2, 0).numpy() for index in frames]
     truth = sequence.truth
+    void = None if truth is None else truth.void
     truths = [None if truth is None or index not in truth.masks else truth.read_labels(index) for index in frames]
     rows: list[tuple[str, Sequence[Labels | None]]] = [("source", [None] * len(frames))]
     if truth is not None:
@@ -288,12 +288,12 @@ def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns:
         for line, (label, labels) in zip(grid, rows, strict=True):
             line[0].set_ylabel(label)
             for axes, image, mask, true in zip(line, images, labels, truths, strict=True):
-                axes.imshow(image if mask is None else outlined(image, mask), interpolation="none")
+                axes.imshow(image if mask is None else outlined(image, mask, void), interpolation="none")
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
                 if mask is not None and mask is not true and true is not None:
                     box = {"facecolor": "black", "alpha": 0.65, "linewidth": 0, "pad": 2}
-                    text = f"J {100 * _overlap(mask, true):.0f}"
+                    text = f"J {100 * _overlap(mask, true, void):.0f}"
                     axes.text(0.02, 0.04, text, color="white", bbox=box, transform=axes.transAxes)
         for axes, index in zip(grid[0], frames, strict=True):
             axes.set_title(f"frame {index}", fontsize=10, loc="center", pad=3)
@@ -322,23 +322,28 @@ def in_common(masks: Sequence[Labels]) -> float:
     return float(alike.sum() / shown.sum()) if shown.any() else 1.0
 
 
-def _overlap(mask: Labels, truth: Labels) -> float:
-    """Returns the mean J over the objects of the true mask; if it has none, 1 without object 1, else 0."""
-    void = truth == VOID
-    ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)]
+def _overlap(mask: Labels, truth: Labels, void: int | None) -> float:
+    """Returns the mean J over the objects of the true mask; if it has none, 1 if the other has none either, else 0."""
+    ids = set(np.unique(truth).tolist()) - {0, void}
     if not ids:
-        return float(not mask[~void].any())
-    return float(np.mean([region_similarity(mask == label, truth == label, void) for label in ids]))
+        return float(not mask[truth == 0].any())
+    ignored = None if void is None else truth == void
+    return float(np.mean([region_similarity(mask == label, truth == label, ignored) for label in sorted(ids)]))
 
 
-def outlined(image: UInt8[np.ndarray, "H W 3"], labels: Labels) -> UInt8[np.ndarray, "H W 3"]:
+def outlined(image: UInt8[np.ndarray, "H W 3"], labels: Labels, void: int | None) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the image with each object filled lightly and outlined, bright on a dark rim, in its own colour.
 
     The six colours, used in turn, are distinct for all kinds of colour vision, unlike the DAVIS palette.
+
+    Args:
+        image: the picture.
+        labels: the object id at each pixel, 0 for the background.
+        void: the label that is not drawn; None if all are objects.
     """
     drawn = np.ascontiguousarray(image).copy()
     thickness = max(1, round(4 * min(labels.shape) / 480))
-    for label in np.unique(labels[(labels > 0) & (labels != VOID)]).tolist():
+    for label in sorted(set(np.unique(labels).tolist()) - {0, void}):
         color = OBJECT_COLORS[(label - 1) % len(OBJECT_COLORS)]
         mask = labels == label
         drawn[mask] = (0.65 * drawn[mask] + 0.35 * np.array(color)).astype(np.uint8)
