@@ -72,9 +72,9 @@ def segment(folder: Path, frames: Iterable[np.ndarray], first: np.ndarray) -> It
     (height, width), pad = facts["size"], facts["padding"]
     inside = (slice(pad["top"], pad["top"] + height), slice(pad["left"], pad["left"] + width))
     for step, frame in enumerate(frames):
-        seen = look(frame=frame)
         if frame.shape[:2] != (height, width) or first.shape != (height, width):
             raise SystemExit(f"frames and mask must have the exported size, {width}x{height}")
+        seen = look(frame=frame)
         if step == 0:
             labels = first
             given = (first == np.arange(facts["num_objects"] + 1)[:, None, None]).astype(np.float32)

@@ -1,6 +1,7 @@
 """The exported graphs say what the network says, and a clip run with them alone has the tracker's masks."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,13 @@ def test_a_clip_without_pytorch_has_the_masks_of_the_tracker(network, tiny_model
     for object_id in (1, 2):
         ours, theirs = found == object_id, expected == object_id
         assert (ours & theirs).sum() / (ours | theirs).sum() >= 0.999
+
+
+def test_a_clip_of_another_size_is_refused_with_the_exported_one(network):
+    segment = runpy.run_path(str(EXAMPLE))["segment"]
+    frame, first = np.zeros((30, 40, 3), np.uint8), np.ones((30, 40), np.uint8)
+    with pytest.raises(SystemExit, match="exported size, 90x60"):
+        next(segment(network, [frame], first))
 
 
 def test_network_json_says_what_one_must_know_to_run_it(network, tiny_model):
