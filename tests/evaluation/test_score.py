@@ -145,6 +145,15 @@ def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
         score_folder(folders[0], tmp_path / "photos")
 
 
+def test_masks_that_lie_too_deep_are_not_said_to_be_of_another_kind(tmp_path, folders):
+    for name in ("frames/00000.jpg", "masks/00000.png"):
+        path = tmp_path / "own/dogs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (80, 60)).save(path)
+    with refusal(InputError, r"own/dogs/masks lie too deep", r"SEQUENCE/\*\.png"):
+        score_folder(tmp_path / "own", folders[1])
+
+
 @pytest.mark.parametrize("has_preview", [True, False])
 def test_for_the_folder_of_a_run_that_of_its_masks_is_named(tmp_path, folders, has_preview):
     write(tmp_path / "run/masks", clip())

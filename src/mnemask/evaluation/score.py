@@ -122,8 +122,11 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     found = {path.name: masks for path in inside if (masks := label_paths(path))}
     if not found:
-        image = next((path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), None)
+        others = {*IMAGE_SUFFIXES} - {".png"}
+        image = next((path for path in folder.rglob("*") if path.suffix.lower() in others), None)
         hint = f" ({image.name} is not read: images of masks must be PNG)" if image else ""
+        if deep := next(iter(sorted(folder.glob("*/*/*.png"))), None):  # as in NAME/masks, which `evaluate` reads
+            hint = f" (those in {deep.parent} lie too deep)"
         raise InputError(f"there are no masks in {folder}{hint}", "give a folder with *.png or SEQUENCE/*.png in it")
     return found
 
