@@ -120,7 +120,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
     place = Path(place)
     names = project.frames.file_names
     stems = None if names is None else [Path(name).stem for name in names]
-    listed, _ = match_frames(given_masks(place), stems, project.num_frames)
+    listed, _ = match_frames(given_masks(place)[0], stems, project.num_frames)
     size, known = project.frames.size, project.state.objects
     files = {frame: _read(listed[frame], frame, size, known) for frame in sorted(listed)}
     colours = ColourIds.of(list(files.values()), _colours_in(project.state), exported=True)

@@ -92,26 +92,26 @@ def mask_files(folder: Path) -> list[Path]:
         texts = sorted(path for place in (folder.glob("*"), (folder / "labels").rglob("*")) for path in place)
         texts = [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml") and path.name[0] != "."]
         return [path for path in texts if path.is_file() and not (report and path == folder / "report.json")]
-    return holders or [path for each in folders_of_objects(folder).values() for path in given_masks(each)]
+    return holders or [path for each in folders_of_objects(folder).values() for path in given_masks(each)[0]]
 
 
-def given_masks(folder: Path) -> list[Path]:
-    """Returns the masks that `list_masks` finds in a folder, without the frames beside them.
+def given_masks(folder: Path) -> tuple[list[Path], int]:
+    """Returns the masks that `list_masks` finds in a folder, without the frames beside them, and how many these are.
 
     Raises:
         MaskError: as raised by `list_masks`, or the images are frames and their masks are in an annotation file.
     """
     masks = list_masks(folder)
     if any(file_of(path) != path for path in masks):
-        return masks
-    if beside := masks_among(masks):
-        return sorted(beside)
+        return masks, 0
+    if among := masks_among(masks):
+        return sorted(among), len(masks) - len(among)
     if annotations := _annotations_of(masks, folder):
         raise MaskError(
             f"the pictures in {folder} are frames, and {annotations.name} there holds their masks",
             f"give {annotations}",
         )
-    return masks
+    return masks, 0
 
 
 def _annotations_of(images: Sequence[Path], folder: Path) -> Path | None:
@@ -430,7 +430,7 @@ class MaskPlaces:
         self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
     ) -> None:
         """Adds the masks in a folder, or in a file that holds several."""
-        masks_here = given_masks(folder)
+        masks_here, frames_beside = given_masks(folder)
         empty = [path for path in masks_here if not is_annotated(path)]
         if len(empty) == len(masks_here):
             raise MaskError(
@@ -443,7 +443,7 @@ class MaskPlaces:
         masks = [path for path in masks_here if path not in left_out]
         matched, guessed = match_frames(masks, names, num_frames)
         self.notes += [guessed] if guessed else []
-        if frames_beside := len(list_masks(folder)) - len(masks_here):
+        if frames_beside:
             self.notes.append(f"{counted(frames_beside, 'picture')} in {folder} beside their masks: left out")
         frames = ", ".join(map(str, list(matched)[:_SHOWN])) + (", ..." if len(matched) > _SHOWN else "")
         which = f"frame {frames}" if len(matched) == 1 else f"frames {frames}"
