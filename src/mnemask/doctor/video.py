@@ -212,18 +212,14 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
 
 
 def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
-    gaps = number_gaps(images).values()
-    if len(gaps) == 1 and began_anew(images):
-        before, after = next(iter(gaps))
-        yield Finding(
-            "warning",
-            f"the numbers jump from {before} to {after}: the camera's counter may have begun anew",
-            "if so, rename the later files so that they follow; if frames are missing, export them again",
-        )
+    gaps = number_gaps(images)
+    if anew := began_anew(images, gaps):
+        yield Finding("warning", *anew)
     elif gaps:
+        jumps = listed(f"{before} to {after}" for before, after in gaps.values())
         yield Finding(
             "warning",
-            f"the numbers jump from {listed(f'{before} to {after}' for before, after in gaps)}: frames may be missing",
+            f"the numbers jump from {jumps}: frames may be missing",
             "if they are, objects jump there; export the frames again",
         )
 

@@ -4,7 +4,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, pairwise
 from math import prod
 from pathlib import Path
@@ -86,12 +86,21 @@ def _without_prefix(digits: Sequence[str]) -> Sequence[str]:
     return counters if evenly or all(each[0] == "0" for each in digits) else digits
 
 
-def began_anew(images: Sequence[Path]) -> bool:
-    """Returns whether numbers reach from 0 or 1 to all nines, after which a camera's counter begins anew."""
+def began_anew(images: Sequence[Path], gaps: Mapping[int, tuple[int, int]]) -> tuple[str, str] | None:
+    """Returns a sentence and a remedy if the only gap may be where a camera's counter began anew, else None.
+
+    Such numbers reach from 0 or 1 to all nines.
+    """
     first, last = (re.search(r"(\d+)$", image.stem) for image in (images[0], images[-1]))
-    if not (first and last and re.fullmatch("9{3,}", last[1])):
-        return False
-    return len(first[1]) == len(last[1]) and int(first[1]) < 2
+    if len(gaps) != 1 or not (first and last and re.fullmatch("9{3,}", last[1])):
+        return None
+    if len(first[1]) != len(last[1]) or int(first[1]) > 1:
+        return None
+    before, after = next(iter(gaps.values()))
+    return (
+        f"the numbers jump from {before} to {after}: the camera's counter may have begun anew",
+        "if so, rename the later files so that they follow; if frames are missing, export them again",
+    )
 
 
 class ImageSequence:
@@ -118,12 +127,8 @@ class ImageSequence:
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, including unreadable ones; each is decoded on demand."""
         gaps = number_gaps(self._paths)
-        if len(gaps) == 1 and began_anew(self._paths):
-            logger.warning(
-                "%s: numbers jump from %d to %d: if the camera's counter began anew, rename the later files so that "
-                "they follow",
-                *(self.name, *next(iter(gaps.values()))),
-            )
+        if anew := began_anew(self._paths, gaps):
+            logger.warning("%s: %s; %s", self.name, *anew)
         elif gaps:
             before, after = next(iter(gaps.values()))
             logger.warning(
