@@ -34,7 +34,7 @@ from mnemask.io.name_order import NameOrder, composed
 from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
 from mnemask.prompts.mask_file import inspect_mask
-from mnemask.prompts.mask_folder import match_frames
+from mnemask.prompts.mask_matching import match_frames
 
 logger = logging.getLogger(__name__)
 

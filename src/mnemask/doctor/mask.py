@@ -20,7 +20,8 @@ from mnemask.pipeline.places import Expected
 from mnemask.prompts import MaskReading, PromptPlan, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
-from mnemask.prompts.mask_folder import list_masks, never_annotated
+from mnemask.prompts.mask_folder import list_masks
+from mnemask.prompts.mask_places import never_annotated
 from mnemask.types import MAX_OBJECTS, TOO_MANY_REMEDY
 
 IMAGES = (*IMAGE_SUFFIXES, ".gif")

@@ -20,7 +20,9 @@ from mnemask.project.project import Project
 from mnemask.project.state import State, folded
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import given_masks, match_frames, named_otherwise, never_annotated, refuse_several
+from mnemask.prompts.mask_folder import given_masks
+from mnemask.prompts.mask_matching import match_frames, named_otherwise
+from mnemask.prompts.mask_places import never_annotated, refuse_several
 from mnemask.prompts.parse import parse_at, refuse_unknown
 from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
