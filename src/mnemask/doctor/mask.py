@@ -11,7 +11,7 @@ from PIL import Image
 from mnemask.doctor.video import Finding
 from mnemask.errors import FrameError, InputError, MaskError, counted
 from mnemask.io import VideoReader
-from mnemask.io.image_sequences import page_count
+from mnemask.io.image_stacks import page_count
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
 from mnemask.io.shapes import box_of, pieces_of

@@ -17,7 +17,8 @@ from mnemask.errors import FrameError, InputError, counted, listed
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
-from mnemask.io.image_sequences import ImageSequence, began_anew, number_gaps, page_count
+from mnemask.io.image_sequences import ImageSequence, began_anew, number_gaps
+from mnemask.io.image_stacks import page_count
 from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import ReaderEvents, SourceFacts
 from mnemask.io.sources import hides_pictures

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mnemask.errors import FrameError
 from mnemask.io.frame_files import frames_among, image_files, notes_on_others
-from mnemask.io.image_sequences import deep_samples, notes_on_orientation, sample
-from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack
+from mnemask.io.image_sequences import deep_samples, notes_on_orientation
+from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack, sample
 from mnemask.io.live import Backoff
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import Damaged, DecodedPicture, Levels, Pictures, Readable, SourceFacts, extremes

@@ -7,7 +7,7 @@ from typing import Any
 
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
-from mnemask.io.image_sequences import sample
+from mnemask.io.images import sample
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
