@@ -64,11 +64,11 @@ class Passes:
                 check_frames(to, to, num_frames)
                 to = int(to)
             report = plan_pass(self._history.state, num_frames, self._next_number(), start, direction, to, objects)
-            way = self._pass(report, objects)
+            one = self._pass(report, objects)
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
             self._history.log({"do": "track", "pass": report.number, **asked})
             try:
-                way.follow(may_change, stop, on_frame)
+                one.follow(may_change, stop, on_frame)
             finally:
                 self._end(report.number, start, report.reached)
         finally:
