@@ -13,10 +13,11 @@ from mnemask.errors import FrameError, InputError, MaskError, counted
 from mnemask.io import VideoReader
 from mnemask.io.image_stacks import page_count
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
-from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
+from mnemask.io.label_files import HOLDERS, is_annotated
+from mnemask.io.label_video import VIDEO
 from mnemask.io.shapes import box_of, pieces_of
 from mnemask.model.stcn import STRIDE
-from mnemask.pipeline.places import Expected
+from mnemask.pipeline.expected import Expected
 from mnemask.prompts import MaskReading, PromptPlan, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse

@@ -7,7 +7,8 @@ from pathlib import Path
 from mnemask.errors import MaskError, listed
 from mnemask.io.frame_files import like_labels, masks_among
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
-from mnemask.io.label_files import LABEL_VIDEO, annotated_frames, file_names_of, file_of
+from mnemask.io.label_files import annotated_frames, file_names_of, file_of
+from mnemask.io.label_video import LABEL_VIDEO
 from mnemask.io.written import INDEX, Written
 from mnemask.io.yolo import refuse_nearly_yolo
 from mnemask.types import check_object_id
