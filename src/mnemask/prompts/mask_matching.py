@@ -46,17 +46,14 @@ def match_frames(
     """
     guessed = ""
     _refuse_numbered_objects(masks, names)
-    places = [map_name(path) for path in masks]
-    if all(place.startswith(AT) for place in places):
-        last = num_frames if names is None else len(names)
-        numbers = {path: int(place[1:]) for path, place in zip(masks, places, strict=True)}
-        found = {path: None if last is not None and index >= last else index for path, index in numbers.items()}
+    places = {path: map_name(path) for path in masks}
+    found: dict[Path, int | None]
+    if all(place.startswith(AT) for place in places.values()):
+        found = {path: int(place[1:]) for path, place in places.items()}
     elif names is None:
-        found = {path: _number(map_name(path)) for path in masks}
+        found = {path: _number(place) for path, place in places.items()}
         if 1 in found.values() and 0 not in found.values():
             guessed = "masks are matched to frames by their numbers, counted from 0: the first frame has no mask"
-        if num_frames is not None:
-            found = {path: None if i is None or i >= num_frames else i for path, i in found.items()}
     else:
         found = _by_name(masks, names)
         if all(index is None for index in found.values()):
@@ -64,7 +61,8 @@ def match_frames(
             path, index = next(iter(found.items()))
             if index is not None:
                 guessed = f"masks are matched to frames by their numbers: {path.name} to {names[index]}"
-    if lost := [path.name for path, index in found.items() if index is None]:
+    last = num_frames if names is None else len(names)
+    if lost := [path.name for path, index in found.items() if index is None or (last is not None and index >= last)]:
         raise _lost(lost, len(masks), masks[0].parent, names, num_frames)
     matched: dict[int, Path] = {}
     for path, index in found.items():
