@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, DecodedPicture, Levels, check_size
+from mnemask.io.shapes import border_of
 from mnemask.io.utf8_path import utf8_path
 
 T = TypeVar("T")
@@ -327,11 +328,6 @@ def _is_on_white(pixels: npt.NDArray[Any], colours: UInt8[np.ndarray, "N 3"]) ->
     border = border_of(pixels)
     ground = float(np.isin(border, np.flatnonzero(white)).mean()) > BORDER_SHARE and 0 not in border
     return ground and bool(others) and 0 in used
-
-
-def border_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns the outermost pixels of a picture."""
-    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def _another_is_transparent(image: Image.Image) -> bool:
