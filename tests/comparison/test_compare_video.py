@@ -265,7 +265,7 @@ def test_masks_just_beyond_the_end_of_a_video_of_about_that_length_are_refused_b
 ):
     _, truth, trackers = files
     video = write_video(tmp_path / "clip.mkv", drawn_clip(4)[0])
-    monkeypatch.setattr("mnemask.pipeline.places.most_frames", lambda path: None)
+    monkeypatch.setattr("mnemask.pipeline.expected.most_frames", lambda path: None)
 
     def prompts():
         given = first_masks(truth)()

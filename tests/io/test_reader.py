@@ -20,7 +20,7 @@ from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader, prefetch
 from mnemask.io.pictures import Damaged, DecodedPicture
 from mnemask.io.stream import EncodedVideo
-from mnemask.pipeline.places import Expected
+from mnemask.pipeline.expected import Expected
 
 
 def read(source, **how):

@@ -40,6 +40,19 @@ def tracker(tiny_model):
     return tracker
 
 
+@pytest.fixture
+def altered(tracker, tmp_path):
+    """Saves the tracker with one fact in its file changed, and returns that file."""
+
+    def save(**facts):
+        tracker.save(tmp_path / "a.bank")
+        tokens, stated = load_bank(tmp_path / "a.bank", torch.device("cpu"))
+        save_bank(tmp_path / "b.bank", tokens, {**stated, **facts})
+        return tmp_path / "b.bank"
+
+    return save
+
+
 def test_provenance_is_what_the_tokens_say(tracker):
     memory, tokens = tracker.memory.provenance(), tracker.memory.tokens
     assert len(memory) == len(tokens) == int(2.5 * memory.grid.num_cells)
@@ -98,12 +111,10 @@ def test_a_saved_tracker_of_several_views_tells_of_the_first_one(tiny_model, tmp
 
 
 @pytest.mark.parametrize("num_tokens", [-1, None, True, 10**6])
-def test_a_file_with_an_impossible_number_of_tokens_is_refused(tracker, tmp_path, num_tokens):
-    tracker.save(tmp_path / "a.bank")
-    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
-    save_bank(tmp_path / "b.bank", tokens, {**facts, "num_tokens": num_tokens})
+def test_a_file_with_an_impossible_number_of_tokens_is_refused(altered, num_tokens):
+    bank = altered(num_tokens=num_tokens)
     with refusal(CheckpointError, "tokens"):
-        read_provenance(tmp_path / "b.bank")
+        read_provenance(bank)
 
 
 def test_ages_grow_while_the_memory_is_frozen(tracker, tmp_path):
@@ -119,12 +130,10 @@ def test_ages_grow_while_the_memory_is_frozen(tracker, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [-1, None, "8", 2**70])
-def test_a_file_with_an_impossible_number_of_frames_is_refused(tracker, tmp_path, steps):
-    tracker.save(tmp_path / "a.bank")
-    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
-    save_bank(tmp_path / "b.bank", tokens, {**facts, "steps": steps})
+def test_a_file_with_an_impossible_number_of_frames_is_refused(altered, steps):
+    bank = altered(steps=steps)
     with refusal(CheckpointError, "frames"):
-        read_provenance(tmp_path / "b.bank")
+        read_provenance(bank)
 
 
 def test_columns_can_be_read_back(tracker):

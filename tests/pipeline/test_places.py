@@ -22,7 +22,7 @@ from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
 from mnemask.pipeline import VideoOutputs
 from mnemask.pipeline.estimates import refuse_without_room
-from mnemask.pipeline.places import Expected
+from mnemask.pipeline.expected import Expected
 from mnemask.prompts.mask_folder import mask_files
 from mnemask.types import frame_name
 
@@ -377,7 +377,7 @@ def test_masks_just_beyond_a_stop_that_is_a_time_are_refused_before_an_earlier_r
 def test_masks_beyond_a_stop_that_the_packets_do_not_tell_are_refused_with_the_stop(
     tiny_model, tmp_path, clip, monkeypatch, later, stop
 ):
-    monkeypatch.setattr("mnemask.pipeline.places.frames_before", lambda path, reached, enough: None)
+    monkeypatch.setattr("mnemask.pipeline.expected.frames_before", lambda path, reached, enough: None)
     path = encoded(clip, tmp_path / "v.mp4")
     with refusal(InputError, f"frame {later}", f"--stop {stop}"), mm.VideoReader(path, stop=stop) as video:
         run(tiny_model, tmp_path / "out", clip, frames=video, prompts=LaterPrompts(clip, later))

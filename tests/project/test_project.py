@@ -910,7 +910,7 @@ def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, t
 def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project, clip, as_users_call_it):
     number, mask = project.add_object("cat"), clip[2][0, 0]
     project.set_key(0, number, mask.numpy())
-    assert torch.equal(project._key_mask_of()(0, number), mask)
+    assert torch.equal(project.labels(0) == number, mask)
     for wrong in (mask.numpy().astype(np.uint8), mask[:3], None):
         with refusal(MaskError, f"object {number}"):
             project.set_key(1, number, wrong)

@@ -289,7 +289,7 @@ def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
     if "://" in video or path.is_file() or not (has_magic(video) or path.is_dir()):
         return None
     from mnemask.io.frame_files import find_frames
-    from mnemask.io.image_sequences import page_count
+    from mnemask.io.image_stacks import page_count
 
     images = find_frames(path, masks).paths
     return None if len(images) == 1 and page_count(images[0]) > 1 else [image.stem for image in images]

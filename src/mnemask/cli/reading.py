@@ -89,7 +89,7 @@ class VideoReading:
         """Raises InputError if masks or clicks do not fit the video; a fault of the video itself is left to the run."""
         from mnemask.errors import FrameError
         from mnemask.io.storage import is_address
-        from mnemask.pipeline.places import Expected
+        from mnemask.pipeline.expected import Expected
 
         self.refuse_beyond(plan)
         if is_address(video):

@@ -21,7 +21,7 @@ from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.pipeline import PromptFunction
-from mnemask.pipeline.places import Expected
+from mnemask.pipeline.expected import Expected
 from mnemask.pipeline.run import masks_to_come
 from mnemask.tracker import Tracker
 from mnemask.types import Frame

@@ -19,8 +19,9 @@ from mnemask.datasets.mask_checks import TrueMaskChecks
 from mnemask.datasets.shrunk_masks import realign
 from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import FrameFiles, frames_among
-from mnemask.io.image_sequences import notes_on_orientation, page_count, refuse_other_sizes, sample
-from mnemask.io.images import read_image
+from mnemask.io.image_sequences import notes_on_orientation, refuse_other_sizes
+from mnemask.io.image_stacks import page_count
+from mnemask.io.images import read_image, sample
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -34,7 +35,7 @@ from mnemask.io.name_order import NameOrder, composed
 from mnemask.io.written import is_preview
 from mnemask.metrics import VOID
 from mnemask.prompts.mask_file import inspect_mask
-from mnemask.prompts.mask_folder import match_frames
+from mnemask.prompts.mask_matching import match_frames
 
 logger = logging.getLogger(__name__)
 

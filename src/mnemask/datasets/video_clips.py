@@ -21,8 +21,8 @@ from mnemask.datasets.stcn_augment import (
     warp_labels,
 )
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.io.image_sequences import levels_of_frames, sample
-from mnemask.io.images import read_image
+from mnemask.io.image_sequences import levels_of_frames
+from mnemask.io.images import read_image, sample
 from mnemask.io.pictures import Levels
 from mnemask.metrics import VOID
 

@@ -153,31 +153,17 @@ def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo
     return list(DavisSequences(root, year, subset))
 
 
-def _davis(year: int, subset: str) -> VideoSet:
-    return VideoSet(
-        f"DAVIS-{year}-{subset}",
-        DAVIS_PUBLISHED,
-        partial(_open_davis, year, subset),
-    )
-
-
-def _youtube_vos(subset: str) -> VideoSet:
-    return VideoSet(
-        f"YouTube-VOS-{subset}",
-        YOUTUBE_VOS_PUBLISHED,
-        partial(open_youtube_vos, subset=subset),
-    )
-
-
 _SETS = (
-    *(_davis(year, subset) for year in (2016, 2017) for subset in ("train", "val")),
-    _youtube_vos("train"),
-    _youtube_vos("valid"),
-    VideoSet(
-        "BL30K",
-        BL30K_PUBLISHED,
-        open_bl30k,
+    *(
+        VideoSet(f"DAVIS-{year}-{subset}", DAVIS_PUBLISHED, partial(_open_davis, year, subset))
+        for year in (2016, 2017)
+        for subset in ("train", "val")
     ),
+    *(
+        VideoSet(f"YouTube-VOS-{subset}", YOUTUBE_VOS_PUBLISHED, partial(open_youtube_vos, subset=subset))
+        for subset in ("train", "valid")
+    ),
+    VideoSet("BL30K", BL30K_PUBLISHED, open_bl30k),
 )
 
 

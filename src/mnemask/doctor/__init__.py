@@ -5,8 +5,9 @@ from itertools import product
 from pathlib import Path
 
 from mnemask.doctor.installation import diagnose_installation
-from mnemask.doctor.mask import IMAGES, diagnose_mask, diagnose_masks, diagnose_together, is_of_masks
+from mnemask.doctor.mask import diagnose_mask, diagnose_masks, diagnose_together, is_of_masks
 from mnemask.doctor.video import Finding, diagnose_folder, diagnose_video
+from mnemask.prompts.mask_folder import MASK_SUFFIXES
 
 __all__ = [
     "Finding",
@@ -31,7 +32,7 @@ def diagnose(path: str | Path) -> list[Finding]:
         return [Finding("problem", f"there is no {path}", "check the path")]
     if not is_of_masks(path):
         return diagnose_folder(path) if path.is_dir() else diagnose_video(path)
-    return diagnose_mask(path) if path.is_file() and path.suffix.lower() in IMAGES else diagnose_masks(path)
+    return diagnose_mask(path) if path.is_file() and path.suffix.lower() in MASK_SUFFIXES else diagnose_masks(path)
 
 
 def diagnose_all(paths: Sequence[Path]) -> Iterator[tuple[str, list[Finding]]]:

@@ -11,19 +11,20 @@ from PIL import Image
 from mnemask.doctor.video import Finding
 from mnemask.errors import FrameError, InputError, MaskError, counted
 from mnemask.io import VideoReader
-from mnemask.io.image_sequences import page_count
-from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
-from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
-from mnemask.io.shapes import box_of, pieces_of
+from mnemask.io.image_stacks import page_count
+from mnemask.io.images import BORDER_SHARE, FORMATS_AND_GIF
+from mnemask.io.label_files import HOLDERS, is_annotated
+from mnemask.io.label_video import VIDEO
+from mnemask.io.shapes import border_of, box_of, pieces_of
 from mnemask.model.stcn import STRIDE
-from mnemask.pipeline.places import Expected
+from mnemask.pipeline.expected import Expected
 from mnemask.prompts import MaskReading, PromptPlan, inspect_mask
-from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
+from mnemask.prompts.colour_ids import MOST_SHARE, ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
-from mnemask.prompts.mask_folder import list_masks, never_annotated
+from mnemask.prompts.mask_folder import MASK_SUFFIXES, list_masks
+from mnemask.prompts.mask_places import never_annotated
 from mnemask.types import MAX_OBJECTS, TOO_MANY_REMEDY
 
-IMAGES = (*IMAGE_SUFFIXES, ".gif")
 _TOOL_FILES = tuple(suffix for suffix in HOLDERS if suffix != VIDEO)
 MANY_OBJECTS = 20
 MOST_BLENDED = 0.1  # of the pixels of a mask
@@ -59,7 +60,7 @@ def is_of_masks(path: Path) -> bool:
             return False
         return _are_masks([masks[0], masks[len(masks) // 2], masks[-1]])
     suffix = path.suffix.lower()
-    if suffix in _TOOL_FILES or suffix not in IMAGES:
+    if suffix in _TOOL_FILES or suffix not in MASK_SUFFIXES:
         return suffix in _TOOL_FILES
     # Animations may be drawn in a few plain colours, but a TIFF of several such pages is one of masks.
     return page_count(path) == 1 or (suffix in (".tif", ".tiff") and _are_masks([path]))
@@ -199,8 +200,7 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
             f"object {object_id} has only {area} pixels, less than one cell (16x16) of the network",
             "enlarge the video, or crop it to the part with the object",
         )
-    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if share > 0.5 and edge.mean() > 0.9:
+    if share > MOST_SHARE and border_of(mask).mean() > BORDER_SHARE:
         yield Finding(
             "warning",
             f"object {object_id} fills {100 * share:.0f} % of the picture up to its edges, like a background",

@@ -17,7 +17,8 @@ from mnemask.errors import FrameError, InputError, counted, listed
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
-from mnemask.io.image_sequences import ImageSequence, began_anew, number_gaps, page_count
+from mnemask.io.image_sequences import ImageSequence, began_anew, number_gaps
+from mnemask.io.image_stacks import page_count
 from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import ReaderEvents, SourceFacts
 from mnemask.io.sources import hides_pictures
@@ -212,18 +213,14 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
 
 
 def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
-    gaps = number_gaps(images).values()
-    if len(gaps) == 1 and began_anew(images):
-        before, after = next(iter(gaps))
-        yield Finding(
-            "warning",
-            f"the numbers jump from {before} to {after}: the camera's counter may have begun anew",
-            "if so, rename the later files so that they follow; if frames are missing, export them again",
-        )
+    gaps = number_gaps(images)
+    if anew := began_anew(images, gaps):
+        yield Finding("warning", *anew)
     elif gaps:
+        jumps = listed(f"{before} to {after}" for before, after in gaps.values())
         yield Finding(
             "warning",
-            f"the numbers jump from {listed(f'{before} to {after}' for before, after in gaps)}: frames may be missing",
+            f"the numbers jump from {jumps}: frames may be missing",
             "if they are, objects jump there; export the frames again",
         )
 

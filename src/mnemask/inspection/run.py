@@ -21,7 +21,8 @@ from mnemask.memory.bank import MemoryStats
 from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
 from mnemask.pipeline import PromptFunction
-from mnemask.pipeline.places import Expected, refuse_run
+from mnemask.pipeline.expected import Expected
+from mnemask.pipeline.places import refuse_run
 from mnemask.pipeline.run import masks_to_come
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.tracker import Tracker

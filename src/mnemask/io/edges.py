@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Integer, UInt8
 
 from mnemask.errors import InputError, ObjectIdError
-from mnemask.io.shapes import pieces_of
+from mnemask.io.shapes import border_of, pieces_of
 from mnemask.types import Frame, Masks, check_object_id
 
 MOST_PIXELS, MOST_FRAMES = 200, 9
@@ -261,7 +261,7 @@ def _kept(alpha: Alpha, *, largest: bool = False, above: int = 0) -> Bool[np.nda
     if largest:
         keep = np.arange(len(areas)) == areas.argmax()
     else:
-        rim = np.concatenate((parts[0], parts[-1], parts[:, 0], parts[:, -1]))
+        rim = border_of(parts)
         keep = np.zeros(len(areas), bool)
         keep[np.unique(rim)] = True
         if above != ALL:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mnemask.errors import FrameError
 from mnemask.io.frame_files import frames_among, image_files, notes_on_others
-from mnemask.io.image_sequences import deep_samples, notes_on_orientation, sample
-from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack
+from mnemask.io.image_sequences import deep_samples, notes_on_orientation
+from mnemask.io.images import deep_values_of, read_picture, refuse_piped_stack, sample
 from mnemask.io.live import Backoff
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import Damaged, DecodedPicture, Levels, Pictures, Readable, SourceFacts, extremes
@@ -127,17 +127,10 @@ class GrowingFolder:
         self._topics: set[str] = set()
         self._place: _Place | None = None
 
-    def keep_levels(self, levels: Levels | None) -> None:
-        """Reads by the levels of an earlier reader, which may have begun when other images were there."""
+    def continue_from(self, number: int, name: str, levels: Levels | None, *, is_done: bool) -> None:
+        """Reads on as an earlier reader did, see `VideoReader.continue_from`."""
         self.facts = replace(self.facts, levels=levels)
-
-    def keep_place(self, number: int, name: str, *, is_done: bool) -> None:
-        """Counts from the image of this name on, which had this number for an earlier reader.
-
-        Images before it may have been removed or added since. If it is done and gone, those after it are read; if it
-        is gone without being done, `pictures` raises FrameError.
-        """
-        self._place = _Place(number, name, is_done)
+        self._place = _Place(number, name, is_done) if name else None
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on as they appear, including unreadable ones."""
@@ -208,7 +201,7 @@ class GrowingFolder:
         samples = deep_samples(paths)
         levels = Levels.of_deep(values for values in samples if values is not None and extremes(values)[1])
         if levels is not None:
-            self.keep_levels(levels.for_more())
+            self.facts = replace(self.facts, levels=levels.for_more())
 
     def _compare(self, picture: DecodedPicture, path: Path, levels: Levels) -> None:
         """Warns once of an image with values outside the levels: those of memory cannot be changed any more."""

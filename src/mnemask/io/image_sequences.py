@@ -1,45 +1,34 @@
-"""Several pictures as a video: the images of a folder, pages of a TIFF, an animated WebP, PNG or GIF."""
+"""The images of a folder as a video, and the gaps in their numbers."""
 
 import logging
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import count, pairwise
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import UInt16
-from PIL import Image
 
 from mnemask.errors import FrameError
 from mnemask.io.footage import Footage
 from mnemask.io.frame_files import FrameFiles
+from mnemask.io.image_stacks import STACKS, page_count
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
-    FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
-    decode,
-    deep_values,
     deep_values_of,
-    is_deep,
     open_image,
     read_picture,
+    sample,
     shown_size,
     stated_orientation,
 )
 from mnemask.io.name_order import shared
-from mnemask.io.pictures import Damaged, DecodedPicture, EventLog, Levels, Pictures, SourceFacts, check_size
+from mnemask.io.pictures import EventLog, Levels, Pictures, SourceFacts
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-# Pictures that are examined before the first is yielded: for the range of their values, and for further pages.
-_SAMPLES = 32
 _EIGHT_BITS = (".jpg", ".jpeg")  # always 8 bits, so need not be opened
 # Effects of EXIF orientations that keep the size, so that nothing else tells the shown picture from the stored one.
 _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrored"}
@@ -86,12 +75,21 @@ def _without_prefix(digits: Sequence[str]) -> Sequence[str]:
     return counters if evenly or all(each[0] == "0" for each in digits) else digits
 
 
-def began_anew(images: Sequence[Path]) -> bool:
-    """Returns whether numbers reach from 0 or 1 to all nines, after which a camera's counter begins anew."""
+def began_anew(images: Sequence[Path], gaps: Mapping[int, tuple[int, int]]) -> tuple[str, str] | None:
+    """Returns a sentence and a remedy if the only gap may be where a camera's counter began anew, else None.
+
+    Such numbers reach from 0 or 1 to all nines.
+    """
     first, last = (re.search(r"(\d+)$", image.stem) for image in (images[0], images[-1]))
-    if not (first and last and re.fullmatch("9{3,}", last[1])):
-        return False
-    return len(first[1]) == len(last[1]) and int(first[1]) < 2
+    if len(gaps) != 1 or not (first and last and re.fullmatch("9{3,}", last[1])):
+        return None
+    if len(first[1]) != len(last[1]) or int(first[1]) > 1:
+        return None
+    before, after = next(iter(gaps.values()))
+    return (
+        f"the numbers jump from {before} to {after}: the camera's counter may have begun anew",
+        "if so, rename the later files so that they follow; if frames are missing, export them again",
+    )
 
 
 class ImageSequence:
@@ -118,12 +116,8 @@ class ImageSequence:
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, including unreadable ones; each is decoded on demand."""
         gaps = number_gaps(self._paths)
-        if len(gaps) == 1 and began_anew(self._paths):
-            logger.warning(
-                "%s: numbers jump from %d to %d: if the camera's counter began anew, rename the later files so that "
-                "they follow",
-                *(self.name, *next(iter(gaps.values()))),
-            )
+        if anew := began_anew(self._paths, gaps):
+            logger.warning("%s: %s; %s", self.name, *anew)
         elif gaps:
             before, after = next(iter(gaps.values()))
             logger.warning(
@@ -148,7 +142,7 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
         try:
             with open_image(path) as image:
                 size, tag = shown_size(image), stated_orientation(image)
-                is_stack = image.format in _STACKS and bool(getattr(image, "is_animated", False))
+                is_stack = image.format in STACKS and bool(getattr(image, "is_animated", False))
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
             continue  # reported or skipped when its turn comes
         if is_stack and (pages := page_count(path)) > 1:
@@ -190,13 +184,6 @@ def deep_samples(paths: Sequence[Path]) -> Iterator[UInt16[np.ndarray, "..."] | 
     return (deep_values_of(path) for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS)
 
 
-def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:
-    """Returns evenly spaced items, at most `most`, including the first and the last."""
-    last = len(items) - 1
-    most = min(len(items), most)
-    return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
-
-
 def _refuse_stacks(paths: Sequence[Path]) -> None:
     """Raises FrameError if images of a folder have several pages, which would be lost."""
     for path in sample(paths) if len(paths) > 1 else ():
@@ -210,227 +197,3 @@ def _one_of_files(path: Path, pages: int) -> FrameError:
         f"{path.name} holds {pages} pictures, as a video does, but is one of several files",
         "give a single such file as the video, or save its pages as separate files",
     )
-
-
-_STACKS = ("TIFF", "WEBP", "PNG", "GIF")
-_SUBFILE_TYPE, _DESCRIPTION, _METAMORPH = 254, 270, 33629
-_REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
-
-
-def page_count(path: Path) -> int:
-    """Returns how many full-size pictures an image file holds; 1 if it cannot be read or is not a stack."""
-    try:
-        with open_image(path, FORMATS_AND_GIF) as image:
-            if image.format not in _STACKS:
-                return 1
-            pages, broken = _pages(image)
-            return max(len(pages) + (broken is not None), _planes(image))
-    except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-        return 1
-
-
-class ImageStack:
-    """The pictures of one file, in order, at the times that it states.
-
-    Raises:
-        FrameError: the file is damaged, or its pages differ in size and are not marked as thumbnails.
-    """
-
-    repeatable = True
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem
-        self._path = path
-        try:
-            with open_image(path, FORMATS_AND_GIF) as image:
-                self._pages, self._cut = _pages(image)
-                _refuse_dimensions(self._path.name, image, len(self._pages))
-                self._check(image)
-                self._levels = self._levels_of(image)
-                notes = self._notes(image)
-                self.frames_per_second = self._rate(image)
-        except FrameError:
-            raise
-        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
-            raise self._broken(0, error) from error
-        self.num_frames = len(self._pages)
-        self.facts = SourceFacts(
-            notes,
-            self._levels,
-            num_frames=self.num_frames,
-            timed=self.frames_per_second is not None,
-            footage=Footage(is_deep=self._levels is not None),
-        )
-
-    def pictures(self, start: int) -> Pictures:
-        """Yields the pages from number `start` on, up to and including the first that cannot be read."""
-        seconds = 0.0
-        index = 0
-        try:
-            with open_image(self._path, FORMATS_AND_GIF) as image:
-                timed = image.format != "TIFF"
-                for index, page in enumerate(self._pages):
-                    if not timed and index < start:
-                        continue
-                    image.seek(page)
-                    check_size(image.width, image.height, str(self._path))
-                    rgb = decode(image, self._path, self._levels)
-                    duration = _milliseconds(image) / 1000
-                    if index >= start:
-                        picture = torch.from_numpy(rgb).permute(2, 0, 1)
-                        times = (seconds, duration) if timed else (None, None)
-                        yield DecodedPicture(picture, index, times[0], name="", duration=times[1])
-                    seconds += duration
-            if self._cut is not None:
-                index = len(self._pages)
-                yield Damaged(self._broken(index, self._cut), index, ends=True)
-        except FrameError as error:
-            yield Damaged(error, index, ends=True)
-        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
-            yield Damaged(self._broken(index, error), index, ends=True)
-
-    def close(self) -> None:
-        """Does nothing: the file is open only while pictures are read."""
-
-    def _check(self, image: Image.Image) -> None:
-        if image.format != "TIFF":
-            return  # the others have one canvas
-        sizes: dict[tuple[int, int], int] = {}
-        for index, page in enumerate(self._pages):
-            image.seek(page)
-            sizes.setdefault(image.size, index)
-        if len(sizes) > 1:
-            (first, _), (other, at) = list(sizes.items())[:2]
-            raise FrameError(
-                f"page {at} of {self._path.name!r} is {other[0]}x{other[1]} pixels and page 0 {first[0]}x{first[1]}",
-                "expected one size, so save pages of different sizes in separate files",
-            )
-
-    def _notes(self, image: Image.Image) -> tuple[str, ...]:
-        notes = []
-        others = 0 if self._cut else getattr(image, "n_frames", 1) - len(self._pages)
-        if others:
-            notes.append(f"{others} pages are thumbnails of others: left out")
-        described = re.search(r"\AImageJ=[^\0]*?^images=(\d+)$", _description(image), re.MULTILINE)
-        if self._cut is None and described and int(described[1]) > len(self._pages):
-            raise FrameError(
-                f"{self._path.name!r} states that it holds {described[1]} pictures, of which only {len(self._pages)} "
-                "can be read, as with files of more than 4 GB from ImageJ",
-                "save it as an image sequence",
-            )
-        return tuple(notes)
-
-    def _levels_of(self, image: Image.Image) -> Levels | None:
-        image.seek(self._pages[0])
-        if not is_deep(image):
-            return None
-        return Levels.of_deep(self._deep_samples(image))
-
-    def _deep_samples(self, image: Image.Image) -> Iterator[UInt16[np.ndarray, "..."] | None]:
-        """Yields the values of some pages, up to the first that is damaged, which is reported when its turn comes."""
-        try:
-            for _ in _sought(image, sample(self._pages)):
-                yield deep_values(image, self._path)
-        except FrameError:
-            raise
-        except DAMAGED_IMAGE_ERRORS:
-            return
-
-    def _rate(self, image: Image.Image) -> float | None:
-        """Returns the pictures per second, from the durations of the first ones only, since each has to be decoded."""
-        if image.format == "TIFF":
-            return None
-        shown = []
-        try:
-            for _ in _sought(image, self._pages[:_SAMPLES]):
-                image.load()  # some formats state the duration only then
-                shown.append(_milliseconds(image))
-        except DAMAGED_IMAGE_ERRORS:
-            if not shown:
-                raise  # else the damage is reported when its turn comes
-        return 1000 * len(shown) / sum(shown)
-
-    def _broken(self, index: int, error: BaseException) -> FrameError:
-        if index == 0:
-            return FrameError(f"{self._path.name!r} cannot be read ({error})", "fetch the file again")
-        return FrameError(
-            f"{self._path.name!r} cannot be read from page {index} on ({error})",
-            "the pages before are good; for the others fetch the file again",
-        )
-
-
-def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
-    """Returns the numbers of the pages that are not thumbnails, and the error, if any, of the page after them."""
-    if image.format != "TIFF":
-        # A PNG may have a separate picture for programs that do not support animation.
-        return list(range(1 if getattr(image, "default_image", False) else 0, getattr(image, "n_frames", 1))), None
-    pages, broken = [], None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about truncated data, which is reported below
-        for page in count():
-            try:
-                image.seek(page)
-            except EOFError:
-                break
-            except (*DAMAGED_IMAGE_ERRORS, TypeError, KeyError) as error:
-                broken = error
-                break
-            if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & _REDUCED:
-                pages.append(page)
-    image.seek(0)
-    return pages or [0], broken
-
-
-def _planes(image: Image.Image) -> int:
-    """Returns how many pictures MetaMorph stored in the single page of a file (.stk)."""
-    planes = getattr(image, "tag_v2", {}).get(_METAMORPH, 1)
-    return len(planes) if isinstance(planes, tuple) else 1
-
-
-def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
-    """Raises FrameError if the pages are channels or slices of each time step, as microscopy programs write them.
-
-    The same holds for MetaMorph files with more pictures than pages.
-    """
-    if (planes := _planes(image)) > num_pages:
-        raise FrameError(
-            f"{name!r} holds {planes} pictures in one page, as MetaMorph writes them, of which only the first is read",
-            "save it as a TIFF with one picture per page",
-        )
-    text = _description(image)
-    if text.startswith("ImageJ="):
-        counts = [
-            int(number) for number in re.findall(r"^(?:channels|slices|frames)=(\d{1,9})\s*$", text, re.MULTILINE)
-        ]
-    elif "<OME" in text:
-        counts = [int(number) for number in re.findall(r"\bSize[CZT]=\"(\d{1,9})\"", text)[:3]]
-    else:
-        shape = re.search(r'"shape": ?\[([\d, ]+)\]', text)
-        axes = [int(number) for number in shape[1].split(",")] if shape else []
-        sides = [image.height, image.width]
-        counts = axes[:-2] if axes[-2:] == sides else axes[:-3] if axes[-3:-1] == sides else []
-    several = [number for number in counts if number > 1]
-    if len(several) > 1 and prod(several) == num_pages:
-        raise FrameError(
-            f"{name!r} holds {' x '.join(map(str, several))} pages: channels or slices of each time step, not "
-            "successive pictures",
-            "save one channel and slice, or an RGB picture, per time step",
-        )
-
-
-def _description(image: Image.Image) -> str:
-    if image.format != "TIFF":
-        return ""
-    image.seek(0)
-    return str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
-
-
-def _sought(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:
-    for page in pages:
-        image.seek(page)
-        yield page
-
-
-def _milliseconds(image: Image.Image) -> float:
-    """Returns the duration of the current picture; 100 ms if it states 0, as browsers do."""
-    return float(image.info.get("duration", 0) or 100)

@@ -2,8 +2,9 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,7 +16,10 @@ from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, DecodedPicture, Levels, check_size
+from mnemask.io.shapes import border_of
 from mnemask.io.utf8_path import utf8_path
+
+T = TypeVar("T")
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
@@ -40,6 +44,8 @@ DAMAGED_IMAGE_ERRORS = (
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
+# Pictures that are examined before the first is yielded: for the range of their values, and for further pages.
+SAMPLES = 32
 HEAD = 12  # bytes at the beginning of a file that identify its format
 BORDER_SHARE = 0.9  # a colour that fills more of the border than this is the background
 
@@ -124,6 +130,13 @@ def deep_values_of(path: Path) -> UInt16[np.ndarray, "..."] | None:
             return deep_values(image, path) if is_deep(image) and image.width * image.height <= MAX_PIXELS else None
     except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return None  # the error is reported when its turn comes
+
+
+def sample(items: Sequence[T], most: int = SAMPLES) -> list[T]:
+    """Returns evenly spaced items, at most `most`, including the first and the last."""
+    last = len(items) - 1
+    most = min(len(items), most)
+    return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
 
 
 def decode(image: Image.Image, path: str | Path, levels: Levels | None = None) -> UInt8[np.ndarray, "H W 3"]:
@@ -315,11 +328,6 @@ def _is_on_white(pixels: npt.NDArray[Any], colours: UInt8[np.ndarray, "N 3"]) ->
     border = border_of(pixels)
     ground = float(np.isin(border, np.flatnonzero(white)).mean()) > BORDER_SHARE and 0 not in border
     return ground and bool(others) and 0 in used
-
-
-def border_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns the outermost pixels of a picture."""
-    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def _another_is_transparent(image: Image.Image) -> bool:

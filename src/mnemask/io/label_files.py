@@ -7,25 +7,19 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
 
 from mnemask.errors import FrameError, MaskError
 from mnemask.io.annotation_formats import AT, json_files
 from mnemask.io.annotations import Annotations
 from mnemask.io.cvat import empty_frames
-from mnemask.io.decoder import open_container
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS_AND_GIF,
@@ -37,10 +31,11 @@ from mnemask.io.images import (
     stored_values,
     turned,
 )
+from mnemask.io.label_video import LABEL_VIDEO, VIDEO, read_label_video
 from mnemask.io.labelme import may_be_labelme
 from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
-from mnemask.io.pictures import MAX_IMAGES, check_size
+from mnemask.io.pictures import check_size
 from mnemask.io.visualize import davis_palette
 from mnemask.io.written import is_preview
 from mnemask.io.yolo import holds_yolo
@@ -50,12 +45,8 @@ log = logging.getLogger(__name__)
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
-VIDEO = ".mkv"
-LABEL_VIDEO = f"masks{VIDEO}"
-FRAMES_TAG = "FRAMES"  # metadata of a label video: the numbers of its frames in their video
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", LABEL_VIDEO, "annotations.json", "annotations.xml", "tasks.json")  # in a folder
-_GREY_FORMATS = ("gray", "gray16le")
 
 
 def label_paths(place: Path) -> list[Path]:
@@ -327,7 +318,7 @@ class _LabelFile:
         annotations = None if path.suffix.lower() == VIDEO else Annotations(path)
         packed: dict[str, bytes] = {}
         shapes: dict[str, tuple[tuple[int, int], str]] = {}
-        for name, labels in _of_video(path) if annotations is None else annotations:
+        for name, labels in read_label_video(path) if annotations is None else annotations:
             labels = _narrow(labels)
             packed[name] = zlib.compress(labels.tobytes(), 1)
             shapes[name] = (labels.shape[0], labels.shape[1]), labels.dtype.str
@@ -387,62 +378,6 @@ def _opened_holder(path: Path) -> _LabelFile | ParquetLabels | None:
 def _read_file(path: Path, modified: int, size: int) -> _LabelFile | ParquetLabels:
     """Returns the content of a file, cached until its size or modification time differs."""
     return ParquetLabels(path) if path.suffix.lower() == PARQUET else _LabelFile.from_file(path)
-
-
-def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
-    """Yields the name and labels of each frame, one at a time, after reading the times of all."""
-    try:
-        with _opened_video(path) as (container, stream):
-            shown = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-            times = [float(pts * (stream.time_base or 1)) for pts in shown]
-            stated = _stated_numbers(container.metadata.get(FRAMES_TAG, ""))
-        numbers = dict(zip(shown, stated if len(stated) == len(shown) else _numbers(times, path), strict=True))
-        with _opened_video(path) as (container, stream):
-            for frame in container.decode(stream):
-                if frame.pts not in numbers:
-                    raise MaskError(f"{path} has frames without a time", "write it again")
-                yield f"{numbers[frame.pts]:05d}", _narrow(np.asarray(frame.to_ndarray()))
-    except (FFmpegError, OSError) as error:
-        raise MaskError(f"{path} cannot be read as a label video ({error.strerror})", "write it again") from error
-
-
-@contextmanager
-def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream) or stream.codec_context.pix_fmt not in _GREY_FORMATS:
-            raise MaskError(f"{path} is not a label video", "expected grey FFV1, as `segment --format ffv1` writes")
-        check_size(stream.codec_context.width, stream.codec_context.height, str(path))
-        yield container, stream
-
-
-def _stated_numbers(tag: str) -> list[int]:
-    """Returns the numbers of "7-9,12-12": 7, 8, 9 and 12; none if the tag is not such a list."""
-    if not re.fullmatch(r"\d{1,9}-\d{1,9}(,\d{1,9}-\d{1,9})*", tag):
-        return []
-    ranges = [tuple(map(int, each.split("-"))) for each in tag.split(",")]
-    if sum(last + 1 - first for first, last in ranges) > MAX_IMAGES:
-        return []
-    return [number for first, last in ranges for number in range(first, last + 1)]
-
-
-def _numbers(times: list[float], path: Path) -> list[int]:
-    """Returns the numbers of the frames shown at these times, by counting, for a file that does not state them.
-
-    At a constant frame rate the first number comes from its time: older label videos of runs that began later have
-    nothing else.
-    """
-    step = min((after - before for before, after in pairwise(times)), default=0.0)
-    places = [round(time / step) for time in times] if step > 0 else []
-    even = all(abs(time - place * step) <= 0.2 * step for time, place in zip(times, places, strict=False))
-    first = max(places[0], 0) if places and even else 0
-    if first or (even and places != list(range(first, first + len(places)))):
-        log.warning(
-            "%s does not state which frames it holds: by its time, the first is taken for frame %d and the others are "
-            "counted from it, which is wrong if the source video's clock did not start at 0 or frames were left out",
-            *(path, first),
-        )
-    return list(range(first, first + len(times)))
 
 
 def _narrow(pixels: np.ndarray[Any, np.dtype[Any]]) -> Labels:

@@ -332,30 +332,21 @@ class VideoReader:
             if not self._interrupted.is_set():
                 raise
 
-    def keep_levels(self, levels: Levels | None) -> None:
-        """Reads a followed folder by the black and white levels of an earlier reader, `facts.levels` of which they are.
+    def continue_from(self, number: int, name: str, levels: Levels | None, *, is_done: bool) -> None:
+        """Reads a followed folder on as an earlier reader did, even if images were removed or added since.
 
-        A folder has grown since: without them, a resumed run could see other pictures than it would have seen without
-        the interruption. Other sources show the same levels each time.
-        """
-        if isinstance(self._source, GrowingFolder):
-            self._source.keep_levels(levels)
-
-    def keep_place(self, number: int, name: str, *, is_done: bool) -> None:
-        """Counts the images of a followed folder as an earlier reader did, even if earlier ones were removed since.
-
-        Images before the one that is named are not read, also those that have appeared since. Other sources, which do
-        not change, count the same each time.
+        Images before the one that is named are not read. Other sources do not change, and are read as they are.
 
         Args:
             number: number of an image that the earlier reader gave.
-            name: its name without suffix.
+            name: its name without suffix; if empty, images are counted from the first that is there.
+            levels: the black and white levels that the earlier reader used, see `facts.levels`.
             is_done: whether only those after it are needed, so that it may be gone and there may be no more. If not
                 and it is gone, iterating raises FrameError.
         """
         if isinstance(self._source, GrowingFolder):
-            self._source.keep_place(number, name, is_done=is_done)
-            self._may_be_empty = is_done
+            self._source.continue_from(number, name, levels, is_done=is_done)
+            self._may_be_empty = is_done and bool(name)
 
     def interrupt(self) -> None:
         """Ends the current iteration as if the video had ended; works from any thread, also while it waits for more.

@@ -228,7 +228,7 @@ class StretchedVideo:
         suffix = target.suffix.lower()
         options = {"fflags": "+bitexact"}
         if suffix in (".mp4", ".mov"):
-            options |= _timescale(self.parameters)
+            options["video_track_timescale"] = str(self.parameters.ticks_per_second)
         if suffix == ".mp4":
             # Puts the index at the front, so that a browser or a pipe can play it.
             options["movflags"] = "faststart"
@@ -299,10 +299,6 @@ def _describe(context: VideoCodecContext, parameters: StreamParameters) -> None:
         colours = parameters.colours
         context.color_primaries, context.color_trc = colours.primaries, colours.transfer
         context.colorspace, context.color_range = colours.matrix, colours.range
-
-
-def _timescale(parameters: StreamParameters) -> dict[str, str]:
-    return {"video_track_timescale": str(parameters.ticks_per_second)}
 
 
 def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, parameters: StreamParameters) -> Iterator[AnyPacket]:

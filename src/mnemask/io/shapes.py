@@ -6,10 +6,11 @@ joined to the outline by a cut of zero width.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Float, Int32, Int64
 
 Mask = Bool[np.ndarray, "H W"]
@@ -23,6 +24,11 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
     """Returns left, top, width and height of the box around a mask; all 0 for an empty one."""
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     return left, top, width, height
+
+
+def border_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the outermost pixels of a picture or mask; corners count twice."""
+    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def pieces_of(

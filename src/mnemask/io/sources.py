@@ -18,8 +18,9 @@ from mnemask.errors import FrameError
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import FrameFiles, find_frames, image_files
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
-from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count, sample
-from mnemask.io.images import HEAD, IMAGE_SUFFIXES, is_unread_picture, kind_of_stack, refuse_piped_stack
+from mnemask.io.image_sequences import ImageSequence
+from mnemask.io.image_stacks import ImageStack, page_count
+from mnemask.io.images import HEAD, IMAGE_SUFFIXES, is_unread_picture, kind_of_stack, refuse_piped_stack, sample
 from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin

@@ -15,7 +15,7 @@ from mnemask.errors import FrameError, ObjectIdError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, unfinished
 from mnemask.io.footage import Colours, Footage, standard_rate, ticks_for
 from mnemask.io.image_formats import picture_of
-from mnemask.io.label_files import FRAMES_TAG
+from mnemask.io.label_video import FRAMES_TAG
 from mnemask.io.resumable_video import STRETCH, Codec, StreamParameters, StretchedVideo
 from mnemask.io.sound import Excerpt
 from mnemask.io.visualize import draw_overlay

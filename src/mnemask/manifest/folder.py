@@ -7,10 +7,10 @@ from typing import Any
 from mnemask.choices import USUAL_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from mnemask.errors import FrameError, InputError, MnemaskError, listed
 from mnemask.io.frame_files import find_frames, image_files
-from mnemask.io.image_sequences import page_count
+from mnemask.io.image_stacks import page_count
 from mnemask.io.name_order import composed, natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
-from mnemask.prompts.mask_folder import mask_of_first
+from mnemask.prompts.mask_matching import mask_of_first
 
 _FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
 _MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")

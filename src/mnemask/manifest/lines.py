@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -69,14 +70,18 @@ class Manifest:
 
 @dataclass(slots=True)
 class _Reader:
-    """One reading of a manifest."""
+    """One reading of a manifest; faults have the numbers of their lines."""
 
     path: Path
     columns: Mapping[str, Column]
     check: Callable[[Mapping[str, Any]], object]
     defaults: Mapping[str, Any]
     base: str
-    faults: list[MnemaskError] = field(default_factory=list)
+    faults: list[tuple[int, MnemaskError]] = field(default_factory=list)
+
+    def add_fault(self, number: int, error: MnemaskError) -> None:
+        line = "" if self.path.is_dir() else f", line {number}"  # clips of a folder have no lines
+        self.faults.append((number, InputError(f"{self.path.name or self.path}{line}: {error.problem}", error.remedy)))
 
 
 def read_manifest(
@@ -106,27 +111,16 @@ def read_manifest(
     clips: list[Clip] = []
     for number, row in _read_rows(path) if rows is None else rows:
         if isinstance(row, MnemaskError):
-            reader.faults.append(_at(path, number, row))
+            reader.add_fault(number, row)
             continue
         try:
             clips.append(_clip(reader, number, row))
         except MnemaskError as error:
-            reader.faults.append(_at(path, number, error))
+            reader.add_fault(number, error)
     kept = list(_without_clashes(reader, clips))
     if not clips and not reader.faults:
         raise InputError(f"{str(path)!r} lists no clip", "give each clip a line (mnemask batch --example shows some)")
-    return Manifest(path, kept, sorted(reader.faults, key=_line_of))
-
-
-def _at(path: Path, number: int, error: MnemaskError) -> MnemaskError:
-    line = "" if path.is_dir() else f", line {number}"  # clips of a folder have no lines
-    placed = InputError(f"{path.name or path}{line}: {error.problem}", error.remedy)
-    placed.line = number  # type: ignore[attr-defined]
-    return placed
-
-
-def _line_of(error: MnemaskError) -> int:
-    return int(getattr(error, "line", 0))
+    return Manifest(path, kept, [error for _, error in sorted(reader.faults, key=itemgetter(0))])
 
 
 def _clip(reader: _Reader, number: int, row: Mapping[str, Any]) -> Clip:
@@ -245,7 +239,7 @@ def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
         other = first.get(key) or inner.get(key) or next((first[each] for each in above if each in first), None)
         if other is not None:
             problem = f"{clip.name!r} would be written where line {other.line} writes {other.name!r}"
-            reader.faults.append(_at(reader.path, clip.line, InputError(problem, "give one of them another name")))
+            reader.add_fault(clip.line, InputError(problem, "give one of them another name"))
             continue
         first[key] = clip
         inner.update(dict.fromkeys(above, clip))

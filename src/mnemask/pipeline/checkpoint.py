@@ -87,9 +87,8 @@ class Checkpoint:
 
     def prepare(self, reader: VideoReader) -> None:
         """Lets a reader of a followed folder number and show its pictures as the interrupted run saw them."""
-        reader.keep_levels(self.levels)
-        if name := self.progress.get("last_name"):  # older checkpoints lack it
-            reader.keep_place(self.last_frame, name, is_done=self.progress["frames"] > 0)
+        name = self.progress.get("last_name", "")  # older checkpoints lack it
+        reader.continue_from(self.last_frame, name, self.levels, is_done=self.progress["frames"] > 0)
 
 
 def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

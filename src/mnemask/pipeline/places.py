@@ -1,121 +1,28 @@
 """The paths that a run writes to, checked before its first frame."""
 
 import os
-import re
-import shutil
-import unicodedata
-import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import InputError, MaskError, OutputError
-from mnemask.io.atomic import make_folder, partial_file, safe_name
+from mnemask.io.atomic import partial_file
 from mnemask.io.edges import Cutout
-from mnemask.io.footage import Footage
 from mnemask.io.label_files import file_of
 from mnemask.io.lock import LOCK
 from mnemask.io.parquet import parts_in
-from mnemask.io.reader import Position, VideoReader
-from mnemask.io.stream import frames_before, most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
+from mnemask.pipeline.expected import Expected
+from mnemask.pipeline.mask_names import folded, probe_names
 from mnemask.prompts.mask_folder import mask_files
-from mnemask.prompts.plan import beyond_the_end
-from mnemask.types import frame_name, index_of_name
+from mnemask.types import index_of_name
 
 CHECKPOINT, REPORT = "checkpoint", "report.json"
-_PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What is known of a video before it is read.
-
-    Attributes:
-        num_frames: index before which the run stops at the latest, according to the source; None if unknown.
-        total: number of all frames, likewise; it sets the number of digits in frames' names.
-        counted: whether these numbers are exact, not estimates.
-        files: files of the frames, if each is one.
-        footage: properties of the video that output videos keep.
-        ahead: approximate number of frames that the run will read; None if unknown.
-        stop: the frame or time to stop before, as given; None for the end.
-    """
-
-    num_frames: int | None = None
-    total: int | None = None
-    counted: bool = False
-    files: Sequence[Path] | None = None
-    footage: Footage = Footage()
-    ahead: int | None = None
-    stop: str | None = None
-
-    @classmethod
-    def of(cls, reader: VideoReader | None) -> "Expected":
-        """Returns what a reader knows before reading; nothing without a reader."""
-        if reader is None:
-            return cls()
-        known = reader.last, reader.total, reader.counted, reader.files, reader.facts.footage
-        return cls(*known, reader.num_frames, reader.stop)
-
-    @property
-    def file_names(self) -> list[str] | None:
-        """Names of the frames' files; None if they are not files."""
-        return None if self.files is None else [path.name for path in self.files]
-
-    def names(self, start: int) -> list[str] | None:
-        """Returns the names of the output files from frame `start` on; None if they are unknown."""
-        if self.files is not None:
-            return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
-        if self.num_frames is None:
-            return None
-        return [frame_name(index, self.total) for index in range(start, self.num_frames)]
-
-    def refuse_beyond(self, frames: Iterable[int], refusal: Callable[..., InputError] = beyond_the_end) -> None:
-        """Raises InputError if one of the frames, by default of given masks, is not in the video.
-
-        Args:
-            frames: the frames.
-            refusal: returns the error for a frame; see `beyond_the_end` for its arguments.
-        """
-        about, stop = self.num_frames or 0, None if self.stop is None else Position.of(self.stop)
-        is_uneven = stop is not None and stop.seconds is not None and self.footage.rate is None
-        sure = about if self.counted else 1 if is_uneven else max(about * 9 // 10 - 2, 1)
-        doubtful = [frame for frame in frames if frame >= sure]
-        if not doubtful:
-            return
-        if stop is not None and (end := self._end_of_part(stop, max(doubtful) + 1)) is not None:
-            if beyond := [frame for frame in doubtful if frame >= end]:
-                raise refusal(min(beyond), end, stop=self.stop)
-            if stop.seconds is not None:
-                return  # the estimate made from a time says less
-        most = self._most()
-        if most is not None and (beyond := [frame for frame in doubtful if frame >= most]):
-            is_part = self.num_frames is not None and self.num_frames != self.total
-            raise refusal(min(beyond), about or most, about=most != about, stop=self.stop if is_part else None)
-
-    def _end_of_part(self, stop: Position, enough: int) -> int | None:
-        """Returns the frame that reading stops before; None if that is a time, and packets do not tell its frame.
-
-        For a time, it is not looked for beyond frame `enough`.
-        """
-        if stop.seconds is None or self.footage.path is None:
-            return stop.frame
-        return frames_before(self.footage.path, partial(stop.is_reached, 0), enough)
-
-    def _most(self) -> int | None:
-        """Returns the maximum number of frames; a file that does not state it is scanned."""
-        if self.counted:
-            return self.num_frames
-        # A length computed from a duration may be slightly wrong.
-        limits = [] if self.num_frames is None else [self.num_frames + 2 + self.num_frames // 10]
-        found = None if self.footage.path is None else most_frames(self.footage.path)
-        return min((*limits, *([] if found is None else [found])), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +183,7 @@ class Places:
                 written.take_empty(*files)
             written.refuse_foreign(*files)
         if names:
-            self._probe(names)
+            probe_names(names, self.out, self.masks)
 
     def _refuse_inputs(self, written: Written) -> None:
         """Raises OutputError if this run would write over an input, or remove one that an earlier run wrote."""
@@ -329,47 +236,15 @@ class Places:
 
     def _images_in_the_way(self, names: Sequence[str] | None, start: int) -> Iterator[Path]:
         """Yields the existing files whose names this run may use."""
-        wanted = None if names is None else {_folded(name) for name in names}
+        wanted = None if names is None else {folded(name) for name in names}
         per_object = MASK_FORMATS[self.mask_format].per_object
         pattern = "*/*.png" if per_object else "*.png"
         for path in self.masks.glob(pattern):
             stem = path.name[: -len(".png")]
             if per_object and not path.parent.name.isdecimal():
                 continue
-            if _folded(stem) in wanted if wanted is not None else _is_index(stem, start):
+            if folded(stem) in wanted if wanted is not None else _is_index(stem, start):
                 yield path
-
-    def _probe(self, names: Sequence[str]) -> None:
-        """Raises OutputError if the file system takes two names for the same, or refuses one."""
-        by_key: dict[str, str] = {}
-        doubtful = []
-        for name in names:
-            other = by_key.setdefault(_folded(name), name)
-            if other is not name:
-                doubtful.append((other, name))
-        telling = list(_telling(names))
-        if not telling and not doubtful:
-            return
-        folder = make_folder(self.masks) / f".mnemask-{uuid.uuid4().hex[:12]}"
-        try:
-            folder.mkdir()
-            for one, other in doubtful:
-                _touch(folder, one)
-                if one == other or (folder / f"{other}.png").exists():
-                    raise OutputError(
-                        f"frames {one!r} and {other!r} would both write {other}.png here", "rename one of them"
-                    )
-            for name in telling:  # not before: they may be among the doubtful names
-                _touch(folder, name)
-        except OSError as error:
-            raise OutputError(
-                f"{str(self.masks)!r} cannot be written to ({error.strerror})", "give a writable folder"
-            ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            for empty in (self.masks, self.out):
-                if not any(empty.iterdir()):
-                    empty.rmdir()
 
 
 def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
@@ -384,36 +259,6 @@ def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
     of_runs = {REPORT, partial_file(out / TABLE).name, *["masks"] * masks}
     if found & of_runs or written.claims(out / CHECKPOINT):
         raise OutputError(f"{str(out)!r} holds a run", "give another folder")
-
-
-def _touch(folder: Path, name: str) -> None:
-    try:
-        (folder / f"{name}.png").touch()
-    except OSError as error:
-        shown = name if len(name) < 60 else f"{name[:40]}… ({len(name)} characters)"
-        raise OutputError(
-            f"the file system refuses {shown!r} with .png as a mask's file name ({error.strerror})",
-            "rename the frame, or write a single file (--format ffv1 or rle)",
-        ) from error
-
-
-def _telling(names: Sequence[str]) -> Iterator[str]:
-    """Yields a few names that stand for all: the longest ones, and one for each unusual character."""
-    unusual = [name for name in names if not _PLAIN_NAME.fullmatch(name)]
-    if not unusual:
-        return
-    yield max(unusual, key=lambda name: len(os.fsencode(name)))
-    yield max(unusual, key=len)
-    seen: set[str] = set()
-    for name in unusual:
-        if not seen.issuperset(name):
-            seen.update(name)
-            yield name
-
-
-def _folded(name: str) -> str:
-    """Returns a key that is equal for names that some file systems take for the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_index(name: str, start: int) -> bool:

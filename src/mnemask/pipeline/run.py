@@ -20,8 +20,9 @@ from mnemask.io.written import PREVIEW, Written
 from mnemask.pipeline.arguments import bytes_allowed, refuse_uncallable, refuse_unusable
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint, warn_of_gone
 from mnemask.pipeline.estimates import estimate_memory, refuse_small_budget, refuse_without_room
+from mnemask.pipeline.expected import Expected
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
-from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoOutputs
+from mnemask.pipeline.places import CHECKPOINT, REPORT, Places, VideoOutputs
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker

@@ -1,4 +1,4 @@
-"""The description of a project: the video that it was made from, and its default settings for tracking."""
+"""The description of a project: the video that it was made from, and its settings for tracking; checks of both."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
-from mnemask.io.image_sequences import sample
+from mnemask.io.images import sample
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
@@ -125,6 +125,19 @@ def check_model(name: str) -> None:
     """Raises InputError if there are no weights of a name, or no file at a path."""
     if not (packaged_weights(name) or Path(name)).is_file():
         raise InputError(f"model {name!r} is not a file", 'give "compact", or the path of a checkpoint')
+
+
+def check_frames(first: int, last: int, num_frames: int) -> None:
+    """Raises InputError if a video of so many frames does not have those from `first` to `last`."""
+    if first == last and not (is_whole(first) and 0 <= first < num_frames):
+        raise no_frame(first, num_frames)
+    if not (is_whole(first) and is_whole(last) and 0 <= first <= last < num_frames):
+        raise InputError(f"the video has no frames {first} to {last}", f"choose from 0 to {num_frames - 1}")
+
+
+def no_frame(frame: object, num_frames: int) -> InputError:
+    """Returns the error for a frame that the video does not have."""
+    return InputError(f"frame {frame} does not exist", f"the video has frames 0 to {num_frames - 1}")
 
 
 def _has_content(about: Mapping[str, Any], source: Path) -> bool:

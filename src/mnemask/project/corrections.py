@@ -20,7 +20,9 @@ from mnemask.project.project import Project
 from mnemask.project.state import State, folded
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import given_masks, match_frames, named_otherwise, never_annotated, refuse_several
+from mnemask.prompts.mask_folder import given_masks
+from mnemask.prompts.mask_matching import match_frames, named_otherwise
+from mnemask.prompts.mask_places import never_annotated, refuse_several
 from mnemask.prompts.parse import parse_at, refuse_unknown
 from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
@@ -120,7 +122,7 @@ def set_corrections(project: Project, place: str | Path, objects: Iterable[int] 
     place = Path(place)
     names = project.frames.file_names
     stems = None if names is None else [Path(name).stem for name in names]
-    listed, _ = match_frames(given_masks(place), stems, project.num_frames)
+    listed, _ = match_frames(given_masks(place)[0], stems, project.num_frames)
     size, known = project.frames.size, project.state.objects
     files = {frame: _read(listed[frame], frame, size, known) for frame in sorted(listed)}
     colours = ColourIds.of(list(files.values()), _colours_in(project.state), exported=True)

@@ -15,7 +15,8 @@ from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written, first_same
-from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_own_rate, refuse_run
+from mnemask.pipeline.expected import Expected
+from mnemask.pipeline.places import Places, VideoOutputs, refuse_own_rate, refuse_run
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.types import Masks

@@ -1,7 +1,6 @@
 """A project: one video, the masks that the user sets in any of its frames, and the tracked ones, in one folder."""
 
 import shutil
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import count
@@ -25,9 +24,11 @@ from mnemask.model.stcn import STCN
 from mnemask.project.about import (
     ABOUT,
     SETTINGS,
+    check_frames,
     check_model,
     check_settings,
     check_video,
+    no_frame,
     read_about,
     source_of,
     stamp_of,
@@ -35,12 +36,13 @@ from mnemask.project.about import (
 )
 from mnemask.project.history import History
 from mnemask.project.journal import Journal, Line, read_journal
+from mnemask.project.passes import Passes
 from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Mask, Results
 from mnemask.project.snapshots import Snapshots
 from mnemask.project.state import Action, State, folded
-from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
+from mnemask.project.tracking import Direction, PassReport, Until
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
+from mnemask.types import Frame, ObjectInfo, Prompt
 
 JOURNAL, STATES = "actions.jsonl", "states"
 _FIRST = b'{"do":"settings",'
@@ -90,10 +92,11 @@ class Project:
             self._results = opened.enter_context(
                 closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
-            self._snapshots = Snapshots(self.folder / STATES)
-            self._tracking = threading.Lock()
             self._masks = KeyMasks(self.folder, self.frames.size)
-            self._end_interrupted_pass()
+            self._passes = Passes(
+                *(self.frames, lambda: self.model, self._history, self._masks, self._results),
+                Snapshots(self.folder / STATES),
+            )
             self._opened = opened.pop_all()
 
     @classmethod
@@ -216,7 +219,7 @@ class Project:
             last: the last frame.
             among: the frames from `first` to `last` to accept, in order; by default all.
         """
-        self._check_run(first, last)
+        check_frames(first, last, self.num_frames)
         action = {"do": "accept", "first": first, "last": last}
         if among is not None:
             frames = [int(frame) for frame in among if first <= frame <= last]
@@ -225,7 +228,7 @@ class Project:
 
     def unaccept(self, first: int, last: int) -> None:
         """Allows the masks of these frames to change again."""
-        self._check_run(first, last)
+        check_frames(first, last, self.num_frames)
         self._history.do({"do": "unaccept", "first": first, "last": last})
 
     def change_settings(self, **settings: Any) -> None:
@@ -275,7 +278,7 @@ class Project:
             OutputError: the folder is gone.
         """
         if not 0 <= frame < self.num_frames:
-            raise self._no_frame(frame)
+            raise no_frame(frame, self.num_frames)
         self.check_folder()  # otherwise every mask would appear empty
         labels = self._results.labels(frame)
         state = self.state
@@ -354,41 +357,9 @@ class Project:
             InputError: nothing is marked, the range is invalid or empty, or another pass is running.
             BudgetError: the permanent memories exceed the budget.
         """
-        return self._track(
+        return self._passes.track(
             start, direction, to, objects, lambda frame: not self.state.is_accepted(frame), stop, on_frame
         )
-
-    def _track(
-        self,
-        start: int,
-        direction: Direction,
-        to: Until,
-        objects: Sequence[int] | None,
-        may_change: Callable[[int], bool],
-        stop: Callable[[], bool],
-        on_frame: Callable[[PassReport, Frame], None],
-    ) -> PassReport:
-        """Tracks as `track` does; `may_change` decides which frames are written."""
-        if not self._tracking.acquire(blocking=False):
-            raise InputError("a pass is already running", "wait for it, or stop it")
-        try:
-            self._end_interrupted_pass()  # a full disk may have refused the line that ends it
-            self._check_run(start, start)
-            start = int(start)
-            if to != "end" and to != "key":
-                self._check_run(to, to)
-                to = int(to)
-            report = plan_pass(self.state, self.num_frames, self._next_pass(), start, direction, to, objects)
-            way = self._pass(report, objects)
-            asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
-            self._history.log({"do": "track", "pass": report.number, **asked})
-            try:
-                way.follow(may_change, stop, on_frame)
-            finally:
-                self._end_pass(report.number, start, report.reached)
-        finally:
-            self._tracking.release()
-        return report
 
     def tracker_before(self, frame: int, stop: Callable[[], bool] = lambda: False) -> Tracker:
         """Returns a tracker in its state just before a frame, in the forward direction; nothing is written.
@@ -400,16 +371,12 @@ class Project:
         Raises:
             InputError: `stop` returned True before the frame was reached.
         """
-        report = PassReport(0, max(0, frame - 1), frame, 1)
-        tracker = self._pass(report, None).tracker_before(frame, stop)
-        if tracker is None:
-            raise InputError(f"tracking up to frame {frame} was stopped", "ask again, and do nothing else meanwhile")
-        return tracker
+        return self._passes.tracker_before(frame, stop)
 
     def check_changeable(self, frame: int) -> None:
         """Raises InputError if the keys of a frame cannot change: the frame does not exist, or it was accepted."""
         self.check_folder()
-        self._check_run(frame, frame)
+        check_frames(frame, frame, self.num_frames)
         if self.state.is_accepted(frame):
             raise InputError(f"frame {frame} was accepted, so it does not change", "unaccept it first")
 
@@ -436,51 +403,6 @@ class Project:
 
     def _is_free(self, object_id: int) -> bool:
         return object_id not in self.state.objects and not self.looked_for(object_id).any()
-
-    def _check_run(self, first: int, last: int) -> None:
-        if first == last and not (is_whole(first) and 0 <= first < self.num_frames):
-            raise self._no_frame(first)
-        if not (is_whole(first) and is_whole(last) and 0 <= first <= last < self.num_frames):
-            raise InputError(f"the video has no frames {first} to {last}", f"choose from 0 to {self.num_frames - 1}")
-
-    def _no_frame(self, frame: object) -> InputError:
-        return InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
-
-    def _next_pass(self) -> int:
-        """Returns a number that no pass has used yet."""
-        return 1 + max([self._results.last_pass(), *(int(line.get("pass", 0)) for line in self.actions)])
-
-    def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
-        return Pass(
-            self.frames, self.model, self.state, self._key_mask_of(), self._results, self._snapshots, report, objects
-        )
-
-    def _key_mask_of(self) -> Callable[[int, int], Mask]:
-        """Returns a function that gives the masks of the current keys, whatever changes later."""
-        keys = self.state.keys
-        return lambda frame, object_id: self._masks.read(keys[frame, object_id].mask)
-
-    def _end_interrupted_pass(self) -> None:
-        """Records how far an interrupted pass got."""
-        passes = [line for line in self.actions if line["do"] in ("track", "tracked")]
-        if passes and passes[-1]["do"] == "track":
-            last = passes[-1]
-            done = self._results.of_pass(last["pass"])
-            reached = None if not done else max(done) if last["direction"] == "forward" else min(done)
-            self._end_pass(last["pass"], last["start"], reached)
-
-    def _end_pass(self, number: int, start: int, reached: int | None) -> None:
-        """Records how far a pass got, and the frames up to there that it did not write.
-
-        Frames may be accepted while a pass runs, before or after it reaches them, so that the order of the actions
-        alone does not tell which ones it wrote.
-        """
-        line = {"do": "tracked", "pass": number, "reached": reached}
-        if reached is not None:
-            first, last = sorted((start, reached))
-            unwritten = sorted(set(range(first, last + 1)).difference(self._results.of_pass(number)))
-            line["kept"] = [[run.start, run.stop - 1] for run in runs_of(unwritten, self.num_frames)]
-        self._history.log(line)
 
 
 def state_of(folder: Path) -> State:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemask.model.stcn import STCN
-from mnemask.project.about import source_of
+from mnemask.project.about import check_frames, source_of
 from mnemask.project.journal import Line, read_journal
 from mnemask.project.project import JOURNAL, Project
 from mnemask.project.results import Mask, read_key_mask
@@ -65,7 +65,8 @@ def _repeat(
         mask = mask_of(project, line)
         mask = read_key_mask(folder / line["mask"]) if mask is None else mask
         frame, object_id = line["frame"], line["object"]
-        project._check_run(frame, frame)  # not whether it was accepted: earlier versions may have missed that
+        # Not whether it was accepted: earlier versions may have missed that.
+        check_frames(frame, frame, project.num_frames)
         name = project._masks.add(frame, object_id, mask)
         project._history.do(
             {"do": kind, "frame": frame, "object": object_id, "mask": name, "how": line.get("how") or {}}
@@ -95,7 +96,7 @@ def _track_again(project: Project, line: Line, end: Line, on_frame: OnFrame) -> 
             return not project.state.is_accepted(frame)
         return not any(first <= frame <= last for first, last in kept)
 
-    project._track(
+    project._passes.track(
         line["start"],
         line["direction"],
         line["to"],

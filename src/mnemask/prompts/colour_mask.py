@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from mnemask.errors import MaskError
-from mnemask.io.images import BORDER_SHARE, border_of
+from mnemask.io.images import BORDER_SHARE
+from mnemask.io.shapes import border_of
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import (
     SAME_COLOUR,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int, Int32, Int64, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io.image_sequences import page_count
+from mnemask.io.image_stacks import page_count
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS_AND_GIF,

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int32
 from torch import Tensor
 
 from mnemask.errors import MaskError, counted
-from mnemask.io.images import border_of
 from mnemask.io.pictures import MAX_MASK_BYTES
+from mnemask.io.shapes import border_of
 from mnemask.prompts.colour_mask import is_painted, on_plain_ground, read_colours
 from mnemask.prompts.grey_mask import read_grey
 from mnemask.prompts.image_file import RawMask, load_mask_image

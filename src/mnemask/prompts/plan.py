@@ -19,14 +19,8 @@ from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import (
-    MaskPlaces,
-    named_otherwise,
-    never_annotated,
-    numbered_otherwise,
-    refuse_several,
-    say_not_annotated,
-)
+from mnemask.prompts.mask_matching import named_otherwise, numbered_otherwise
+from mnemask.prompts.mask_places import MaskPlaces, never_annotated, refuse_several, say_not_annotated
 from mnemask.prompts.mask_reading import Void
 from mnemask.prompts.overlaps import Overlap, check_pointed, overlaps, say_overlaps
 from mnemask.prompts.parse import (

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, InputError, MaskError
-from mnemask.io.shapes import pieces_of
+from mnemask.io.shapes import border_of, pieces_of
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, clip_box, doubts_of_mask
 from mnemask.prompts.clicks import ClickSegmenter, Place
@@ -184,7 +184,7 @@ def _fill_holes(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     gaps, areas = pieces_of(~mask, connectivity=4)
     small = areas <= HOLE_SHARE * mask.sum()
     small[0] = False  # the mask itself
-    small[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False
+    small[border_of(gaps)] = False
     filled: Bool[np.ndarray, "H W"] = mask | small[gaps]
     return filled
 
