@@ -196,3 +196,14 @@ def test_of_two_masks_the_first_is_not_dropped(files, tmp_path):
     assert "first.png" in said
     assert "--at FRAME:ID=MASK" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_two_masks_of_the_first_frame_read_are_given_by_its_number(files, tmp_path):
+    labels = np.asarray(Image.open(files / "masks/00003_mask.png"))
+    for object_id in (1, 2):
+        Image.fromarray((labels == object_id).astype(np.uint8) * 255).save(tmp_path / f"{object_id}.png")
+    second = ["--start", 3, "--at", f"3:2={tmp_path / '2.png'}"]
+    code, said = segment(files, tmp_path / "refused", "--mask", tmp_path / "1.png", *second)
+    assert (code, "--at 3:ID=MASK" in said) == (2, True)
+    code, said = segment(files, tmp_path / "out", "--at", f"3:1={tmp_path / '1.png'}", *second)
+    assert (code, ids(tmp_path / "out", 3)) == (0, {1, 2}), said
