@@ -440,7 +440,7 @@ class PromptPlan:
         self._first = first
         if begin is not None and first in self._by_frame:
             raise MaskError(
-                f"frame {first} is the first frame read, and both --at and --mask, --box or --click give objects for it",
+                f"frame {first} is the first frame read, and --at and also --mask, --box or --click are for it",
                 f"give all its masks by number, --at {first}:ID=MASK, and its clicks as --click {first}:ID=X,Y",
             )
         if self._begins_later and (early := [frame for frame in self._by_frame if frame < first]):
