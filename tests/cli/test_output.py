@@ -109,6 +109,13 @@ def test_nothing_is_wrapped_or_cut_in_a_pipe(tmp_path, monkeypatch):
     assert any("x" * 300 in line for line in lines)
 
 
+@pytest.mark.parametrize("columns", ["0", "²", "-1"])
+def test_a_terminal_without_a_width_hides_no_error(tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    done = mnemask("segment", "none.mp4", "--box", "1,1,9,9", "-o", "out", cwd=tmp_path)
+    assert (done.returncode, b"none.mp4" in done.stderr) == (2, True)
+
+
 def test_a_log_gets_a_line_every_ten_seconds_with_the_time_that_is_left():
     now, said = 0.0, []
     show = every(10.0, lambda *step: said.append(step), clock=lambda: now)

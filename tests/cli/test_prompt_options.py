@@ -171,3 +171,39 @@ def test_a_class_that_cannot_be_is_refused_before_the_first_frame(files, tmp_pat
     code, _ = segment(files, tmp_path, "--mask", files / "first.png", *options)
     assert code == 2
     assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("given", [["frames", "--mask", ""], ["frames", "--mask="], ["", "--mask", "first.png"]])
+def test_an_empty_path_is_not_the_current_folder(files, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(files)
+    code, said = mnemask("segment", *given, "-o", tmp_path / "out", columns=200)
+    assert code == 2
+    assert "the path is empty" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_to_the_current_folder_because_a_variable_is_not_set(files, monkeypatch):
+    monkeypatch.chdir(files)
+    code, said = mnemask("segment", "frames", "--mask", "first.png", "-o", "", columns=200)
+    assert (code, "the path is empty" in said) == (2, True)
+    assert not (files / "report.json").exists()
+
+
+def test_of_two_masks_the_first_is_not_dropped(files, tmp_path):
+    given = ["--mask", files / "first.png", "--mask", files / "other.png"]
+    code, said = mnemask("segment", files / "frames", *given, "-o", tmp_path / "out", columns=1000)
+    assert code == 2
+    assert "first.png" in said
+    assert "--at FRAME:ID=MASK" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_masks_of_the_first_frame_read_are_given_by_its_number(files, tmp_path):
+    labels = np.asarray(Image.open(files / "masks/00003_mask.png"))
+    for object_id in (1, 2):
+        Image.fromarray((labels == object_id).astype(np.uint8) * 255).save(tmp_path / f"{object_id}.png")
+    second = ["--start", 3, "--at", f"3:2={tmp_path / '2.png'}"]
+    code, said = segment(files, tmp_path / "refused", "--mask", tmp_path / "1.png", *second)
+    assert (code, "--at 3:ID=MASK" in said) == (2, True)
+    code, said = segment(files, tmp_path / "out", "--at", f"3:1={tmp_path / '1.png'}", *second)
+    assert (code, ids(tmp_path / "out", 3)) == (0, {1, 2}), said

@@ -303,3 +303,11 @@ def test_frames_whose_order_is_a_guess_are_said(tmp_path, caplog):
     draw(tmp_path / "frames", tmp_path / "masks", ["shot-1", "shot-2", "shot-3", "shot4"])
     open_video_folders(tmp_path)
     assert "may be a sign" in caplog.text
+
+
+def test_jpeg_masks_are_named_as_such(tmp_path):
+    for folder, suffix in ("frames", "png"), ("masks", "jpg"):
+        (tmp_path / f"a/{folder}").mkdir(parents=True)
+        Image.new("L", (9, 9)).save(tmp_path / f"a/{folder}/0.{suffix}")
+    with refusal(InputError, "not PNG", "0.jpg", "again as PNG"):
+        open_video_folders(tmp_path)

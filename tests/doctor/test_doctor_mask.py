@@ -195,3 +195,10 @@ def test_a_file_of_an_annotation_tool_is_a_file_of_masks(tmp_path):
     assert "2 more listed pictures" in said(findings, "warning")[0]
     place.write_text("{}")
     assert "no 'images'" in said(diagnose(place), "problem")[0]
+
+
+def test_ids_that_no_grey_level_has_are_not_taken_for_colours_in_grey(tmp_path):
+    for name, scale in ("greys", 100), ("ids", 1001):
+        Image.fromarray(np.minimum(drawn(), 2).astype(np.uint16) * scale).save(tmp_path / f"{name}.png")
+    assert "converted to grey" in said(diagnose(tmp_path / "greys.png"), "warning")[0]
+    assert not said(diagnose(tmp_path / "ids.png"), "warning")

@@ -368,3 +368,12 @@ def test_a_clock_counts_on_with_its_usual_step():
     times = [clock.of(seconds, index) for index, seconds in enumerate([5.0, 5.5, None, 1.0, 1.5, 30.0])]
     assert times == [5.0, 5.5, None, 6.0, 6.5, 35.0]
     assert log.events().clock_jumps.frames == (3, 5)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "frames"])
+def test_a_file_without_bytes_is_said_to_be_empty(tmp_path, name):
+    (tmp_path / "frames").mkdir()
+    for empty in "clip.mp4", "frames/00000.png":
+        (tmp_path / empty).touch()
+    with refusal(FrameError, "is empty"), VideoReader(tmp_path / name) as video:
+        list(video)

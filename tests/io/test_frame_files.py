@@ -364,3 +364,12 @@ def test_a_missing_number_is_known_wherever_it_is_in_the_name(name):
     paths = [Path(f"{name.format(number)}.png") for number in (1, 2, 4, 5, 6, 7)]
     ((at, (before, after)),) = number_gaps(paths).items()
     assert (at, after - before) == (2, 20 if "0_" in name else 2)
+
+
+def test_of_a_folder_that_holds_only_folders_one_with_images_is_named(tmp_path):
+    for folder in "a", "b":
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "b/0.png")
+    with refusal(FrameError, "no image itself") as refused:
+        find_frames(tmp_path)
+    assert refused.value.remedy == f"give {str(tmp_path / 'b')!r}"

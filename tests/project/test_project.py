@@ -929,3 +929,9 @@ def test_pictures_that_nobody_annotated_change_nothing_in_a_project(tmp_path, tr
     after = all_labels(tracked)
     assert [t for t in range(NUM_FRAMES) if not torch.equal(before[t], after[t])] == [5]
     assert f"{NUM_FRAMES - 1} of {NUM_FRAMES} masks" in caplog.text
+
+
+def test_a_video_that_is_given_as_a_project_is_none_and_not_a_damaged_one(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"a video")
+    with refusal(InputError, "clip.mp4' contains no project", "mnemask studio"):
+        mm.Project(tmp_path / "clip.mp4")

@@ -1016,3 +1016,9 @@ def test_a_mask_of_values_that_are_not_finite_is_said_to_be_that(tmp_path):
     Image.fromarray(values).save(tmp_path / "mask.tif")
     with refusal(MaskError, "not finite numbers"):
         read_mask(tmp_path / "mask.tif")
+
+
+def test_a_mask_without_bytes_is_empty_and_not_of_another_format(tmp_path):
+    (tmp_path / "first.png").touch()
+    with refusal(MaskError, "is empty"):
+        inspect_mask(tmp_path / "first.png")

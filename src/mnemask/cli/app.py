@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, ParamSpec
 
@@ -101,19 +102,40 @@ __all__ = ["app", "command", "console", "errors", "literal", "main"]
 
 
 class Command(TyperCommand):
-    """A command whose usage errors name the invalid value as well; typer names only the option."""
+    """A command whose usage errors name the invalid value as well; typer names only the option.
+
+    It also refuses paths that are empty, which `Path` takes for the current folder, and an option for one path that is
+    given with two, of which the parser drops the first.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Returns the remaining arguments; raises typer.BadParameter for an invalid value of an option."""
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            remaining = super().parse_args(ctx, args)
+            for param in self.params:
+                _check_paths(ctx, param, ctx.params.get(param.name), given)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")
             values = _values_of(error.param.opts, given) if error.param is not None else []
             if values and not any(value in error.message for value in values):
                 error.message = f"{', '.join(map(repr, values))}: {error.message}"
             raise
+        return remaining
+
+
+def _check_paths(ctx: Any, param: Any, value: object, given: Sequence[str]) -> None:
+    """Raises typer.BadParameter if a parameter for one path is given an empty one or several."""
+    if param.param_type_name == "argument":
+        each = value if isinstance(value, (list, tuple)) else [value]
+        values = [""] if "" in given and any(one in ("", Path()) for one in each) else []
+    else:
+        values = _values_of(param.opts, given) if isinstance(value, Path) else []
+    if "" in values:
+        raise typer.BadParameter("the path is empty, as that of a variable which is not set; give one", ctx, param)
+    if len(set(values)) > 1:
+        other = ", and each further mask as --at FRAME:ID=MASK" if param.name == "mask" else ""
+        raise typer.BadParameter(f"{', '.join(map(repr, values))} are {len(values)} paths; give one{other}", ctx, param)
 
 
 def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:

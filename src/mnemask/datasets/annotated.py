@@ -21,7 +21,7 @@ from mnemask.errors import InputError, MaskError
 from mnemask.io.frame_files import FrameFiles, frames_among
 from mnemask.io.image_sequences import notes_on_orientation, refuse_other_sizes
 from mnemask.io.image_stacks import page_count
-from mnemask.io.images import read_image, sample
+from mnemask.io.images import IMAGE_SUFFIXES, read_image, sample
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -287,6 +287,11 @@ def open_video(
         )
     if frame_names and not mask_names and (inside := label_paths(masks)):
         return _with_label_file(name, frames, frame_names, inside, single_object)
+    if not mask_names and (others := names_in(masks, IMAGE_SUFFIXES)):
+        raise InputError(
+            f"the masks of {name} are not PNG: {masks / others[0]}",
+            "export them again as PNG; converted JPEGs would keep the values that JPEG has changed",
+        )
     for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):
         if not names:
             raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}", _way_out(published))

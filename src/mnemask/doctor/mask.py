@@ -215,7 +215,8 @@ def _percent(share: float) -> str:
 
 def _ids(reading: MaskReading) -> Iterator[Finding]:
     ids = np.unique(reading.labels[reading.labels > 0])
-    if reading.kind == "ids" and 2 <= len(ids) <= MANY_OBJECTS and ids.min() > 10 and np.diff(ids).min() > 10:
+    greys = 2 <= len(ids) <= MANY_OBJECTS and ids.min() > 10 and ids.max() <= 255 and np.diff(ids).min() > 10
+    if reading.kind == "ids" and greys:
         yield Finding(
             "warning",
             f"the ids are {', '.join(map(str, ids))}, as if colours had been converted to grey",

@@ -85,6 +85,10 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         )
         project = "; to repeat a studio project, use `mnemask project`" * (source / "project.json").is_file()
         convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
+        if not files and source.is_dir():
+            inside = next((folder for folder in sorted(_files(source, Path.is_dir)) if image_files(folder)), None)
+            if inside is not None:
+                raise FrameError(f"{str(source)!r} holds folders, but no image itself", f"give {str(inside)!r}")
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)

@@ -82,6 +82,11 @@ def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Im
     return image
 
 
+def is_empty(path: str | Path) -> bool:
+    """Returns whether a file has no bytes, as an interrupted copy leaves it."""
+    return Path(path).is_file() and Path(path).stat().st_size == 0
+
+
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
     """Returns the image as upright RGB, identical to what Pillow gives.
 
@@ -109,7 +114,7 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
         ) from error
     except DAMAGED_IMAGE_ERRORS as error:
         raise FrameError(
-            f"image {str(path)!r} cannot be read ({error})",
+            f"image {str(path)!r} cannot be read ({'it is empty' if is_empty(path) else error})",
             f"expected an intact {', '.join(IMAGE_SUFFIXES)} file, so replace or remove it",
         ) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)

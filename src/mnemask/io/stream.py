@@ -28,6 +28,7 @@ from mnemask.io.decoder import (
 )
 from mnemask.io.footage import Colours, Footage, YCbCr, average_rate, bits_of, planes_of_rgb, read_planes
 from mnemask.io.growing import GrowingFile
+from mnemask.io.images import is_empty
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
     LONG_GAP_SECONDS,
@@ -286,7 +287,12 @@ class EncodedVideo:
                 "check the address and the connection",
             ) from error
         except (FFmpegError, OSError) as error:
-            if (file := _file_of(source)) is not None and file.is_file() and _lacks_index(file):
+            file = _file_of(source)
+            if file is not None and is_empty(file):
+                raise FrameError(
+                    f"{self._shown!r} is empty, a file of 0 bytes", "copy it again, or record it again"
+                ) from error
+            if file is not None and file.is_file() and _lacks_index(file):
                 raise FrameError(
                     f"{self._shown!r} has no index (moov): it was cut off, or its recording was never finished",
                     "fetch it again, or rebuild the index with a repair program and another file from the same camera",

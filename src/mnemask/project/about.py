@@ -58,7 +58,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / ABOUT).read_bytes())
         if not ({"source", "num_frames", "size"} <= about.keys() and isinstance(about["source"], str)):
             raise ValueError("facts are missing")  # noqa: TRY301
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{str(folder)!r} contains no project", "create one (mnemask studio VIDEO)") from None
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error})", "restore it from a copy") from error

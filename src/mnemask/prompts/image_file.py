@@ -17,6 +17,7 @@ from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
+    is_empty,
     is_picture_palette,
     is_unread_picture,
     open_image,
@@ -122,6 +123,8 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     except FileNotFoundError as error:
         raise MaskError(f"mask {path} does not exist", "give an image file, or a box") from error
     except UnidentifiedImageError as error:
+        if is_empty(path):
+            raise MaskError(f"mask {path} is empty, a file of 0 bytes", "copy it or export it again") from error
         if is_unread_picture(Path(path)):
             kind = Path(path).suffix[1:].upper()
             raise MaskError(f"mask {path} has an unsupported format ({kind})", "convert it to PNG") from error

@@ -434,7 +434,8 @@ class PromptPlan:
         self._first = first
         if begin is not None and first in self._by_frame:
             raise MaskError(
-                f"frame {first} is the first frame read, and both --mask and --at give masks for it", "give one of them"
+                f"frame {first} is the first frame read, and --at and also --mask, --box or --click are for it",
+                f"give all its masks by number, --at {first}:ID=MASK, and its clicks as --click {first}:ID=X,Y",
             )
         if self._begins_later and (early := [frame for frame in self._by_frame if frame < first]):
             raise MaskError(
