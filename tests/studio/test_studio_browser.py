@@ -1468,10 +1468,13 @@ def test_before_its_first_frame_is_shown_a_video_is_not_clicked_on_and_the_frame
         told = {"type": "job", "kind": "track", "running": True, "number": 1, "start": 0, "step": 1, "frame": 5}
         page.evaluate("(data) => sockets.at(-1).onmessage({ data: JSON.stringify(data) })", told)
         page.mouse.click(*place(page, 60, 50))
+        shows(page, "#toast", "There is no picture to draw on yet.")
         page.keyboard.press("f")
         page.keyboard.press("Enter")
+        shows(page, "#saved", "Opening …")
         frames.end()
         at_frame(page, 5)
+        saved(page)
         page.wait_for_function(
             """() => { const view = document.querySelector('#view'), { width, height } = view;
             return view.getContext('2d').getImageData(width / 2, height / 2, 1, 1).data[3] === 255; }"""

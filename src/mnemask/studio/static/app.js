@@ -50,6 +50,7 @@ class Studio {
     this.starting = false; // whether an export was requested and not yet answered
     this.drawing = false; // whether a picture of the memory was requested and not yet answered
     this.opens = 0; // projects chosen so far
+    this.opening = false; // whether the first frame of a video is still to be shown
     this.sheets = 0; // pictures of the memory so far, including abandoned ones
     this.unsaved = false; // whether an edit got no answer and is not kept
     /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object */
@@ -102,6 +103,7 @@ class Studio {
     this.view.cancel(); // what is being drawn belongs to the video that is left
     this.leave();
     this.playing = this.unsaved = false;
+    this.opening = true;
     this.job = this.time.data = this.missed = this.making = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
@@ -266,6 +268,7 @@ class Studio {
       }
     }
     this.loading = false;
+    if (this.opening) { this.opening = false; this.settle(); }
     this.render(); // also if the requested frame cannot be shown
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
@@ -403,8 +406,8 @@ class Studio {
   /** Whether something that was drawn in a frame got no answer: the server's masks lack it. @param {number} frame */
   waitsIn(frame) { return [...this.unanswered.values()].some(({ drawn, api }) => api === this.api && drawn?.frame === frame); }
 
-  /** Shows whether everything is saved, once no edit is in progress. */
-  settle() { if (!this.busy) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
+  /** Shows whether everything is saved, once a video is open and no edit is in progress. */
+  settle() { if (!this.busy && !this.opening) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
 
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
@@ -1163,6 +1166,7 @@ goto.addEventListener("keydown", (event) => {
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
+studio.view.addEventListener("early", () => studio.complain("There is no picture to draw on yet.", true));
 studio.view.addEventListener("begin", () => studio.stay());
 studio.view.addEventListener("rest", () => {
   if (!studio.held) return;

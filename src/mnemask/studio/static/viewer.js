@@ -285,7 +285,7 @@ export class Viewer extends EventTarget {
 
   /** Uses the tool at the keyboard's crosshair. @param {number} x @param {number} y @param {boolean} minus */
   press(x, y, minus) {
-    if (!this.labels) return;
+    if (!this.labels) { this.emit("early"); return; }
     if (this.acting === "click" || this.acting === "pan") {
       this.emit("click", { x, y, near: this.near(x, y), minus });
     } else if (this.acting === "polygon") {
@@ -347,7 +347,7 @@ export class Viewer extends EventTarget {
     if (this.pointers.size > 1) { this.undraw(); this.gesture = "pinch"; return; }
     if (this.acting === "pan" || event.button === 1) { this.gesture = "pan"; return; }
     if (event.button > 0 && this.acting !== "click") return;
-    if (!this.labels) return; // there is no picture yet
+    if (!this.labels) { this.emit("early"); return; }
     this.emit("begin");
     if (this.acting === "brush" || this.acting === "eraser") {
       if (!this.emit("begin-paint")) return;
