@@ -25,6 +25,7 @@ import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.io import sources
 from mnemask.project import about
+from mnemask.studio import api as apis
 from mnemask.studio import desk as desks
 from mnemask.studio import server
 from mnemask.studio.api import Api
@@ -426,7 +427,13 @@ def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
 
 def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(server, "GRACE", 0)
-    asking = []
+    asking, read = [], apis._json
+
+    def interrupted(request):
+        signal.raise_signal(signal.SIGINT)
+        return read(request)  # waits for the content, which never comes
+
+    monkeypatch.setattr(apis, "_json", interrupted)
 
     def ready(address):
         port, token = re.search(r":(\d+)/.token=(.+)", address).groups()
@@ -434,7 +441,6 @@ def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monke
         lines = ["POST /api/projects HTTP/1.1", f"Host: {host}", f"Origin: http://{host}", "Content-Length: 9"]
         asking.append(socket.create_connection(("127.0.0.1", int(port))))
         asking[0].sendall("\r\n".join([*lines, f"Cookie: mnemask-studio-{port}={token}", "", ""]).encode())
-        threading.Timer(1, signal.raise_signal, [signal.SIGINT]).start()
 
     with pytest.raises(KeyboardInterrupt):
         server.serve(Workspace(tmp_path / "projects", [tmp_path]), port=0, ready=ready)
