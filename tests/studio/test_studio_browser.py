@@ -1385,6 +1385,21 @@ def test_what_is_drawn_right_after_a_new_object_was_asked_for_belongs_to_it(tmp_
         assert keys[4]["how"]["box"], "nor does a click forget the box before it"
 
 
+def test_each_press_of_the_key_makes_an_object_and_what_is_drawn_after_it_is_of_that(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        made = Held(page, "**/actions")
+        for animal in (0, 1):
+            page.keyboard.press("o")
+            page.mouse.click(*place(page, *middle(masks[0, animal])))
+        made.wait()
+        made.end()
+        page.wait_for_selector("#objects li:nth-child(2)[aria-current=true]")
+        saved(page)
+        first = [(key["object_id"], key["how"]["points"][0][0]) for key in keys_of(page)]
+        assert first == [(row + 1, pytest.approx(middle(masks[0, row])[0], abs=1)) for row in (0, 1)]
+
+
 def test_a_click_that_waits_for_a_new_object_makes_it_if_nobody_answered(tmp_path, masks):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:

@@ -156,6 +156,25 @@ def test_where_all_clicks_are_taken_back_a_mark_is_what_it_was_before_them(desk)
         desk.click(1, 1, [], None)
 
 
+def test_a_stroke_changes_the_mask_as_it_is_and_one_that_changes_no_pixel_marks_nothing(desk):
+    project, left, middle = desk.project, *torch.zeros(2, *SIZE, dtype=torch.bool)
+    left[20:80, 20:60] = True
+    middle[20:80, 40:100] = True
+    desk.paint(1, 1, left, "brush", "add")
+    desk.paint(1, 1, middle, "brush", "add")
+    assert torch.equal(project.labels(1) == 1, left | middle)
+    desk.paint(1, 1, left, "eraser", "remove")
+    assert torch.equal(project.labels(1) == 1, middle & ~left)
+    before = project.can(), len(project.state.keys)
+    desk.paint(1, 1, left, "eraser", "remove")
+    desk.paint(1, 1, middle & ~left, "brush", "add")
+    desk.paint(2, 1, left, "eraser", "remove")
+    assert (project.can(), len(project.state.keys)) == before
+    assert project.state.keys[1, 1].how == {"tool": "eraser"}
+    with refusal(InputError, "set, add or remove"):
+        desk.paint(1, 1, left, "brush", "more")
+
+
 def test_a_removed_objects_mask_does_not_come_back_as_another_objects(desk):
     project, square = desk.project, torch.zeros(SIZE, dtype=torch.bool)
     square[20:80, 20:60] = True

@@ -369,7 +369,10 @@ class Studio {
     let all = work;
     const before = () => { // unanswered drawing there has to run before this edit, or is replaced by it
       const kept = this.unanswered.get(mark), own = all;
-      if (kept && !drawn?.whole) all = async (api) => { await kept.work(api); await own(api); };
+      if (kept && !drawn?.whole) all = async (api) => {
+        await kept.work(api).catch((error) => { if (error.unanswered) throw error; this.complain(error); }); // a refusal of that is none of this
+        await own(api);
+      };
       this.unanswered.delete(mark);
     };
     before();
@@ -429,6 +432,7 @@ class Studio {
     if (!this.api) return;
     if (this.making) this.making.only = false;
     this.select(0);
+    this.making = { id: 0, only: false };
     this.ensureObject();
   }
 
@@ -465,7 +469,7 @@ class Studio {
   chosen() {
     const { selected } = this;
     if (selected) return async () => selected;
-    const making = this.making ??= { id: 0, only: !this.state?.objects.length };
+    const making = this.making ??= { id: 0, only: true };
     return (api) => this.made(making, api);
   }
 

@@ -17,7 +17,7 @@ interface State {
 interface Coverage { tracked: number; untracked: number; before: number; }
 interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
 type Point = [number, number, number]; // x, y, and whether it is on the object
-interface Making { id: number; only: boolean; } // 0 until it is created; whether it is the first of the video: one that exists after all was created without an answer
+interface Making { id: number; only: boolean; } // 0 until it is created; whether no other one was asked for: one that exists after all was created without an answer
 interface Drawn { frame: number; object: number; whole?: boolean; } // whether it sets the whole mark, whatever was drawn before
 interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: Drawn | undefined; api: import("./api.js").Api; }
 interface Timeline {
