@@ -1343,3 +1343,222 @@ def test_nothing_keeps_people_out_by_the_measure_of_axe(tmp_path, scheme, masks)
             ]
             assert serious == []
             page.keyboard.press("Escape")
+
+
+def test_what_is_drawn_right_after_a_new_object_was_asked_for_belongs_to_it(tmp_path, masks):
+    clip, (x, y) = write_clip(tmp_path / "clip"), middle(masks[0, 1])
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        made = Held(page, "**/actions")
+        page.mouse.click(*place(page, *middle(masks[0, 0])))  # makes the first one
+        for right in (0, 4):
+            page.keyboard.press("o")
+            made.wait()
+            page.mouse.click(*place(page, x + right, y))
+        made.end()
+        saved(page)
+        page.wait_for_selector("#objects li:nth-child(3)[aria-current=true]")
+        made = Held(page, "**/actions")
+        page.keyboard.press("o")
+        made.wait()
+        page.keyboard.press("p")
+        for corner in ((10, 10), (40, 10), (40, 40)):
+            page.mouse.click(*place(page, *corner))
+        page.keyboard.press("Enter")
+        with page.expect_response(re.compile("/masks")):
+            made.end()
+        saved(page)
+        made = Held(page, "**/actions")
+        page.keyboard.press("o")
+        made.wait()
+        page.keyboard.press("x")
+        drag(page, x - 12, y - 12, x + 12, y + 12)
+        page.keyboard.press("c")
+        page.mouse.click(*place(page, x, y))
+        made.end()
+        saved(page)
+        keys = keys_of(page)
+        assert [key["object_id"] for key in keys] == [1, 2, 3, 4, 5]
+        first = [key["how"]["points"][0][0] for key in keys[:3]]
+        assert first == pytest.approx([middle(masks[0, 0])[0], x, x + 4], abs=1)
+        assert [len(key["how"].get("points", [])) for key in keys] == [1, 1, 1, 0, 1]
+        assert keys[3]["how"] == {"tool": "polygon"}
+        assert keys[4]["how"]["box"], "nor does a click forget the box before it"
+
+
+def test_each_press_of_the_key_makes_an_object_and_what_is_drawn_after_it_is_of_that(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        made = Held(page, "**/actions")
+        for animal in (0, 1):
+            page.keyboard.press("o")
+            page.mouse.click(*place(page, *middle(masks[0, animal])))
+        made.wait()
+        made.end()
+        page.wait_for_selector("#objects li:nth-child(2)[aria-current=true]")
+        saved(page)
+        first = [(key["object_id"], key["how"]["points"][0][0]) for key in keys_of(page)]
+        assert first == [(row + 1, pytest.approx(middle(masks[0, row])[0], abs=1)) for row in (0, 1)]
+
+
+def test_a_click_that_waits_for_a_new_object_makes_it_if_nobody_answered(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        click(page, *middle(masks[0, 0]))
+        [first] = keys_of(page)
+        asked = []
+        page.route("**/actions", lambda route: asked.append(route))
+        page.keyboard.press("o")
+        until_asked(page, asked)
+        page.mouse.click(*place(page, *middle(masks[0, 1])))
+        page.unroute("**/actions")
+        asked[0].abort()
+        page.wait_for_selector("#objects li:nth-child(2)[aria-current=true]")
+        saved(page)
+        [same, second] = keys_of(page)
+        assert same == first
+        assert (second["object_id"], len(second["how"]["points"])) == (2, 1)
+
+
+def test_what_is_drawn_while_a_mark_is_taken_back_does_not_bring_it_back(tmp_path, masks):
+    clip, projects, (x, y) = write_clip(tmp_path / "clip"), tmp_path / "projects", middle(masks[0, 0])
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            click(page, x, y)
+            click(page, *middle(masks[0, 1]))
+            on_the_way = []
+            for key, right, kept in (("Control+z", 4, [x, x + 4]), ("Delete", 8, [x + 8])):
+                page.route("**/actions", lambda route: on_the_way.append(route))
+                page.keyboard.press(key)
+                until_asked(page, on_the_way)
+                page.mouse.click(*place(page, x + right, y))
+                with page.expect_response(re.compile("/clicks$")):
+                    on_the_way.pop().continue_()
+                page.unroute("**/actions")
+                saved(page)
+                [mark] = keys_of(page)
+                assert [point[0] for point in mark["how"]["points"]] == pytest.approx(kept, abs=1)
+            take_a_brush(page)
+            dab(page, 20, 20)
+            saved(page)
+            labels = Held(page, "**/labels/0")
+            page.keyboard.press("Control+z")
+            labels.wait()
+            dab(page, 24, 20)  # over what is still shown
+            dab(page, 120, 80)
+            labels.end()
+            saved(page)
+        assert studio.end() == 0
+    kept = stored(studio, 0, projects)
+    assert [int(kept[y, x]) for x, y in ((9, 20), (24, 20), (120, 80))] == [0, 2, 2]
+
+
+def test_a_click_stays_in_its_frame_though_what_is_undone_meanwhile_leads_to_another(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        undone = Held(page, "**/actions")
+        page.keyboard.press("Control+z")
+        undone.wait()
+        page.mouse.click(*place(page, *middle(masks[-1, 1])))
+        with page.expect_response(re.compile("/clicks$")):
+            undone.end()
+        at_frame(page, 0)
+        saved(page)
+        [key] = keys_of(page)
+        assert (key["frame"], len(key["how"]["points"])) == (NUM_FRAMES - 1, 1)
+
+
+def test_before_its_first_frame_is_shown_a_video_is_not_clicked_on_and_the_frame_comes_all_the_same(tmp_path):
+    clip, clicked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=SOCKETS) as page:
+        frames = Held(page, "**/frames/*")
+        page.reload()
+        page.wait_for_function("() => document.title.startsWith('clip')")
+        frames.wait()
+        page.on("request", lambda request: clicked.append(request) if request.url.endswith("/clicks") else None)
+        told = {"type": "job", "kind": "track", "running": True, "number": 1, "start": 0, "step": 1, "frame": 5}
+        page.evaluate("(data) => sockets.at(-1).onmessage({ data: JSON.stringify(data) })", told)
+        page.mouse.click(*place(page, 60, 50))
+        shows(page, "#toast", "There is no picture to draw on yet.")
+        page.keyboard.press("f")
+        page.keyboard.press("Enter")
+        shows(page, "#saved", "Opening …")
+        frames.end()
+        at_frame(page, 5)
+        saved(page)
+        page.wait_for_function(
+            """() => { const view = document.querySelector('#view'), { width, height } = view;
+            return view.getContext('2d').getImageData(width / 2, height / 2, 1, 1).data[3] === 255; }"""
+        )
+        assert clicked == []
+
+
+def test_the_fields_of_the_settings_take_what_python_takes(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.locator("summary").click()
+        for field, values in (("#short-side", (1080, 540, 360)), ("#budget", (1000, 2.25)), ("#every", (1000,))):
+            for value in values:
+                with page.expect_response(re.compile("/actions$")):
+                    page.locator(field).fill(str(value))
+                    page.keyboard.press("Enter")
+                saved(page)
+        asked = "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.settings)"
+        settings = page.evaluate(asked)
+        assert [settings[name] for name in ("size", "frames", "write_every")] == [360, 2.25, 1000]
+
+
+def test_at_the_last_frame_the_next_doubtful_one_and_playing_begin_again_from_the_start(tmp_path):
+    clip, asked = write_clip(tmp_path / "clip"), []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.route("**/timeline?*", lambda route: route.fulfill(json={**route.fetch().json(), "doubtful": [3, 9]}))
+        with page.expect_response(re.compile("/timeline")):
+            page.keyboard.press("o")  # with which the timeline is asked for anew
+        for end, key, frame, side in (("End", "n", 3, "start"), ("Home", "Shift+n", 9, "end")):
+            page.keyboard.press(end)
+            page.keyboard.press(key)
+            at_frame(page, frame)
+            shows(page, "#toast", f"From the {side} again.")
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        page.on("request", lambda request: asked.extend(re.findall(r"/labels/(\d+)", request.url)))
+        page.keyboard.press("Space")
+        until_asked(page, asked, NUM_FRAMES)
+        assert asked == [str(index) for index in range(NUM_FRAMES)]
+        page.wait_for_selector("#play[aria-label=Play]")
+
+
+def until_painted(page):
+    """Waits until what the page has asked to be painted so far is painted."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_what_is_refused_is_taken_back_and_leaves_nothing_unsaved(tmp_path, masks):
+    clip, (x, y) = write_clip(tmp_path / "clip"), middle(masks[0, 0])
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        until_painted(page)
+        before = shown(page)
+        page.keyboard.press("c")
+        asked = refuse(page, re.compile("/(clicks|masks.*|actions)$"))
+        page.mouse.click(*place(page, *middle(masks[0, 1])))
+        until_asked(page, asked)
+        shows(page, "#toast", "It is damaged; restore it")
+        saved(page)
+        page.keyboard.press("b")
+        drag(page, 20, 20, 20, 20)
+        until_asked(page, asked, 2)
+        shows(page, "#toast", "It is damaged; restore it")
+        saved(page)
+        page.mouse.move(0, 0)
+        deadline = time.monotonic() + 120
+        while shown(page) != before:
+            assert time.monotonic() < deadline
+            until_painted(page)
+        page.unroute_all()
+        page.keyboard.press("c")
+        click(page, x, y)
+        [key] = keys_of(page)
+        assert [point[0] for point in key["how"]["points"]] == pytest.approx([x], abs=1)

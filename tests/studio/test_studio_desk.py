@@ -25,6 +25,7 @@ import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.io import sources
 from mnemask.project import about
+from mnemask.studio import api as apis
 from mnemask.studio import desk as desks
 from mnemask.studio import server
 from mnemask.studio.api import Api
@@ -153,6 +154,25 @@ def test_where_all_clicks_are_taken_back_a_mark_is_what_it_was_before_them(desk)
     assert project.state.key_frames() == [0]
     with refusal(InputError, "first click"):
         desk.click(1, 1, [], None)
+
+
+def test_a_stroke_changes_the_mask_as_it_is_and_one_that_changes_no_pixel_marks_nothing(desk):
+    project, left, middle = desk.project, *torch.zeros(2, *SIZE, dtype=torch.bool)
+    left[20:80, 20:60] = True
+    middle[20:80, 40:100] = True
+    desk.paint(1, 1, left, "brush", "add")
+    desk.paint(1, 1, middle, "brush", "add")
+    assert torch.equal(project.labels(1) == 1, left | middle)
+    desk.paint(1, 1, left, "eraser", "remove")
+    assert torch.equal(project.labels(1) == 1, middle & ~left)
+    before = project.can(), len(project.state.keys)
+    desk.paint(1, 1, left, "eraser", "remove")
+    desk.paint(1, 1, middle & ~left, "brush", "add")
+    desk.paint(2, 1, left, "eraser", "remove")
+    assert (project.can(), len(project.state.keys)) == before
+    assert project.state.keys[1, 1].how == {"tool": "eraser"}
+    with refusal(InputError, "set, add or remove"):
+        desk.paint(1, 1, left, "brush", "more")
 
 
 def test_a_removed_objects_mask_does_not_come_back_as_another_objects(desk):
@@ -426,7 +446,13 @@ def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
 
 def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(server, "GRACE", 0)
-    asking = []
+    asking, read = [], apis._json
+
+    def interrupted(request):
+        signal.raise_signal(signal.SIGINT)
+        return read(request)  # waits for the content, which never comes
+
+    monkeypatch.setattr(apis, "_json", interrupted)
 
     def ready(address):
         port, token = re.search(r":(\d+)/.token=(.+)", address).groups()
@@ -434,7 +460,6 @@ def test_ctrl_c_ends_what_is_being_asked_for_without_a_traceback(tmp_path, monke
         lines = ["POST /api/projects HTTP/1.1", f"Host: {host}", f"Origin: http://{host}", "Content-Length: 9"]
         asking.append(socket.create_connection(("127.0.0.1", int(port))))
         asking[0].sendall("\r\n".join([*lines, f"Cookie: mnemask-studio-{port}={token}", "", ""]).encode())
-        threading.Timer(1, signal.raise_signal, [signal.SIGINT]).start()
 
     with pytest.raises(KeyboardInterrupt):
         server.serve(Workspace(tmp_path / "projects", [tmp_path]), port=0, ready=ready)

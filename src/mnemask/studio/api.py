@@ -165,8 +165,8 @@ class Api:
         desk = self._desk(request)
         mask = mask_from_bytes(await _body(request), desk.project.frames.size)
         frame, object_id = _number(request, "frame", -1), _number(request, "object", -1)
-        tool = request.query_params.get("tool", "brush")
-        return JSONResponse(await run_in_threadpool(desk.paint, frame, object_id, mask, tool))
+        tool, change = (request.query_params.get(name, other) for name, other in (("tool", "brush"), ("change", "set")))
+        return JSONResponse(await run_in_threadpool(desk.paint, frame, object_id, mask, tool, change))
 
     async def actions(self, request: Request) -> Response:
         return await _answer(self._desk(request).act, await _json(request))

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
 
 import mnemask as mm
@@ -198,9 +199,22 @@ class Desk:
                 project.set_key(index, object_id, mask, how)
         self.changed()
 
-    def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
-        """Sets the key of an object to a drawn mask."""
+    def paint(self, index: int, object_id: int, mask: Mask, tool: str, change: str = "set") -> dict[str, Any]:
+        """Sets the key of an object to a drawn mask, adds this to the mask of the object, or removes it from that.
+
+        A brush or eraser that changes no pixel marks nothing.
+
+        Raises:
+            InputError: the frame was accepted, or the change is unknown.
+        """
         self.project.check_changeable(index)
+        if change not in ("set", "add", "remove"):
+            raise mm.InputError(f"change is {change[:20]!r}", "give set, add or remove")
+        if change != "set":
+            shown = self.labels(index) == object_id
+            mask = shown | mask if change == "add" else shown & ~mask
+            if tool != "polygon" and torch.equal(mask, shown):
+                return self.state()
         self.stop()
         self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
         return self.changed()

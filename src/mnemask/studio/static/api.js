@@ -52,10 +52,9 @@ export class Api {
     return await labelsOf(await this.post("/clicks", body));
   }
 
-  /** @param {number} frame @param {number} object @param {string} tool @param {Labels} labels @returns {Promise<State>} */
-  async paint(frame, object, tool, labels) {
-    const body = writeMask(labels, object);
-    const path = `/masks?frame=${frame}&object=${object}&tool=${tool}`;
+  /** @param {number} frame @param {number} object @param {string} tool @param {Uint32Array} body runs @param {string} change what it does to the mask @returns {Promise<State>} */
+  async paint(frame, object, tool, body, change) {
+    const path = `/masks?frame=${frame}&object=${object}&tool=${tool}&change=${change}`;
     return await (await this.ask(path, { method: "POST", body: new Blob([/** @type {BlobPart} */ (body)]) })).json();
   }
 
@@ -113,13 +112,12 @@ async function labelsOf(answer) {
   return { width, height, ids, ...JSON.parse(answer.headers.get("x-frame") ?? "{}") };
 }
 
-/** @param {Labels} labels @param {number} id @returns {Uint32Array} */
-export function writeMask(labels, id) {
-  const { width, height, ids } = labels;
+/** Encodes a mask as runs. @param {Uint8Array} mask 0 or 1 for each pixel @param {number} width @param {number} height @returns {Uint32Array} */
+export function writeMask(mask, width, height) {
   const runs = [width, height];
   let inside = false, length = 0;
-  for (const value of ids) {
-    if ((value === id) !== inside) {
+  for (const value of mask) {
+    if (!!value !== inside) {
       runs.push(length);
       inside = !inside;
       length = 0;

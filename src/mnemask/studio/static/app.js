@@ -1,6 +1,6 @@
 // The studio: keeps the page in sync with the server.
 
-import { Api, Refused, ask } from "./api.js";
+import { Api, Refused, ask, writeMask } from "./api.js";
 import { KEYS, keyName } from "./keys.js";
 import { TimelineView } from "./timeline.js";
 import { Viewer } from "./viewer.js";
@@ -50,19 +50,22 @@ class Studio {
     this.starting = false; // whether an export was requested and not yet answered
     this.drawing = false; // whether a picture of the memory was requested and not yet answered
     this.opens = 0; // projects chosen so far
+    this.opening = false; // whether the first frame of a video is still to be shown
     this.sheets = 0; // pictures of the memory so far, including abandoned ones
-    this.unsaved = false; // whether the last edit was refused
-    /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object: a stroke sets the whole mark, a click or box adds to it */
+    this.unsaved = false; // whether an edit got no answer and is not kept
+    /** @type {Map<string, Unanswered>} what was drawn and got no answer, by video, frame and object */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether an update waits until a stroke or a box is drawn
-    /** @type {Promise<unknown> | null} */
-    this.making = null; // the object that is being created
+    /** @type {Making | null} */
+    this.making = null; // the object that is being created: none is selected until it is there, and what is drawn belongs to it
     /** @type {Promise<unknown>} */
     this.queue = Promise.resolve(); // edits run one after another
     /** @type {() => void} */
     this.leave = () => {};
     this.timelineWanted = false;
+    /** @type {Promise<unknown>} */
+    this.timeline = Promise.resolve(); // when the timeline that was requested last is shown
     this.timelines = this.timelineShown = 0; // how many were requested, and which of them is shown
     this.shownObjects = "";
     this.shownKey = "";
@@ -100,7 +103,8 @@ class Studio {
     this.view.cancel(); // what is being drawn belongs to the video that is left
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = this.time.data = this.missed = null;
+    this.opening = true;
+    this.job = this.time.data = this.missed = this.making = null;
     this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -151,7 +155,7 @@ class Studio {
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
     for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may reuse the id
-    if (!this.view.objects.has(this.selected)) {
+    if (!this.making && !this.view.objects.has(this.selected)) {
       const { selected } = this;
       this.selected = state.objects.at(-1)?.id ?? 0;
       if (this.selected !== selected) this.showKey();
@@ -264,6 +268,7 @@ class Studio {
       }
     }
     this.loading = false;
+    if (this.opening) { this.opening = false; this.settle(); }
     this.render(); // also if the requested frame cannot be shown
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
@@ -285,7 +290,7 @@ class Studio {
   stay() {
     this.follows = this.playing = false;
     this.missed = null;
-    if (!this.led) return;
+    if (!this.led || !this.view.labels) return; // the first frame is still to be shown
     this.led = false;
     this.coming = this.frame;
     this.wanted = -1;
@@ -316,10 +321,13 @@ class Studio {
     this.playing = !this.playing;
     this.renderBusy();
     const run = ++this.plays, pace = 1000 / (this.state?.fps || 25);
-    while (this.playing && run === this.plays && this.state && this.frame < this.state.num_frames - 1) {
-      const begin = performance.now(), next = this.frame + 1;
+    const last = (this.state?.num_frames ?? 0) - 1;
+    let shown = this.frame < last ? this.frame : -1; // at the last frame, playing begins again
+    while (this.playing && run === this.plays && this.state && shown < last) {
+      const begin = performance.now(), next = shown + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
       await this.go(next, true);
+      if (this.frame === next) shown = next;
       await new Promise((done) => setTimeout(done, Math.max(0, pace - (performance.now() - begin))));
     }
     if (run !== this.plays) return;
@@ -327,8 +335,10 @@ class Studio {
     this.renderBusy();
   }
 
-  async loadTimeline() {
-    if (this.timelineWanted || !this.api) return;
+  loadTimeline() { if (!this.timelineWanted) this.timeline = this.readTimeline(); }
+
+  async readTimeline() {
+    if (!this.api) return;
     this.timelineWanted = true;
     await new Promise((done) => setTimeout(done, 120));
     this.timelineWanted = false;
@@ -347,7 +357,7 @@ class Studio {
 
   /**
    * Runs one edit after another, and shows that it is saved or why not.
-   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] the mark that it sets; kept if there is no answer
+   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] the mark that it changes; kept if there is no answer
    * @param {Api | null} [api] the API of its video
    */
   edit(work, drawn, api = this.api) {
@@ -357,9 +367,12 @@ class Studio {
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
     let all = work;
-    const before = () => { // unanswered drawing there is replaced by this edit, or has to run before it
+    const before = () => { // unanswered drawing there has to run before this edit, or is replaced by it
       const kept = this.unanswered.get(mark), own = all;
-      if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
+      if (kept && !drawn?.whole) all = async (api) => {
+        await kept.work(api).catch((error) => { if (error.unanswered) throw error; this.complain(error); }); // a refusal of that is none of this
+        await own(api);
+      };
       this.unanswered.delete(mark);
     };
     before();
@@ -372,7 +385,7 @@ class Studio {
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
       if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays visible
-      else { this.unsaved = !!drawn || unanswered; this.refresh(); }
+      else { this.unsaved ||= unanswered; this.refresh(); } // what was refused is no longer shown
       this.complain(error);
     }).finally(() => {
       this.busy--;
@@ -396,8 +409,8 @@ class Studio {
   /** Whether something that was drawn in a frame got no answer: the server's masks lack it. @param {number} frame */
   waitsIn(frame) { return [...this.unanswered.values()].some(({ drawn, api }) => api === this.api && drawn?.frame === frame); }
 
-  /** Shows whether everything is saved, once no edit is in progress. */
-  settle() { if (!this.busy) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
+  /** Shows whether everything is saved, once a video is open and no edit is in progress. */
+  settle() { if (!this.busy && !this.opening) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
 
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
@@ -409,23 +422,24 @@ class Studio {
       this.take(state, api);
       if (!turned || api !== this.api) return;
       const id = turned.object ?? turned.id;
-      if (id !== undefined && this.view.objects.has(id)) this.select(id);
+      if (id !== undefined && this.view.objects.has(id) && !this.making) this.select(id);
       if (turned.frame !== undefined && turned.frame !== this.at) this.seek(turned.frame);
       this.complain(`${which === "undo" ? "Undone" : "Redone"}: ${named(turned)}.`, true);
     });
   }
 
-  async newObject() {
+  newObject() {
     if (!this.api) return;
-    const before = new Set(this.state?.objects.map((object) => object.id)), { api } = this;
-    await this.act({ do: "add_object" });
-    if (api !== this.api) return;
-    const added = this.state?.objects.find((object) => !before.has(object.id));
-    if (added) this.select(added.id);
+    if (this.making) this.making.only = false;
+    this.select(0);
+    this.making = { id: 0, only: false };
+    this.ensureObject();
   }
 
   /** @param {number} id */
   select(id) {
+    if (this.making) this.shownKey = ""; // the shown clicks are those of the object that is being created
+    this.making = null;
     this.selected = id;
     this.showKey();
     this.view.paintOverlay();
@@ -443,9 +457,36 @@ class Studio {
     }
   }
 
+  /** The id of the selected object, or of the one that is being created; 0 if that was refused. */
   async ensureObject() {
-    if (!this.selected) await (this.making ??= this.newObject().finally(() => { this.making = null; }));
-    return this.selected;
+    const object = this.chosen();
+    let id = 0;
+    await this.edit(async (api) => { id = await object(api); });
+    return id;
+  }
+
+  /** What gives, within an edit, the id of the object that is selected now, or of the one that is being created. @returns {(api: Api) => Promise<number>} */
+  chosen() {
+    const { selected } = this;
+    if (selected) return async () => selected;
+    const making = this.making ??= { id: 0, only: true };
+    return (api) => this.made(making, api);
+  }
+
+  /** The id of an object that is being created; asked for again if that was refused or not answered. @param {Making} making @param {Api} api */
+  async made(making, api) {
+    if (making.id) return making.id;
+    let state = making.only ? await api.state() : null;
+    if (!state?.objects.length) state = await api.act({ do: "add_object" });
+    const { id } = state.objects[state.objects.length - 1];
+    making.id = id;
+    this.take(state, api);
+    if (this.making === making) {
+      this.making = null;
+      this.shownKey = `${this.frame}:${id}`; // the shown clicks are its own
+      this.select(id);
+    }
+    return id;
   }
 
   /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
@@ -453,36 +494,40 @@ class Studio {
     if (!this.api) return;
     if (this.why) { this.explain(tap.x, tap.y); return; }
     if (!this.workable()) return;
-    const points = [...this.view.points], box = this.keyNow()?.how.box ?? null;
-    if (tap.near >= 0) points.splice(tap.near, 1);
-    else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
+    const old = this.view.points[tap.near], off = this.minus !== tap.minus;
+    /** @type {Point} */
+    const point = [Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, off ? 0 : 1];
+    if (!old && off && !this.view.points.length && !this.keyNow()?.how.box && !(this.selected && this.view.labels?.ids.includes(this.selected))) {
       this.complain("The first click must be on the object; later ones can remove parts of it.");
       return;
-    } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
-    this.view.points = points;
+    }
+    const is = (/** @type {Point} */ one) => (/** @type {Point} */ other) => String(one) === String(other);
+    /** @type {boolean | undefined} */
+    let removes; // decided once: this may be sent again after it was done
+    const change = (/** @type {Point[]} */ points) => {
+      removes ??= !!old && points.some(is(old)); // it may have been undone since
+      return removes ? points.filter((other) => !is(old)(other)) : points.some(is(point)) ? points : [...points, point];
+    };
+    this.view.points = old ? this.view.points.filter((other) => other !== old) : [...this.view.points, point];
     this.view.draw();
-    this.point(points, box);
+    this.point((points, box) => [change(points), box]);
   }
 
   /** @param {number[]} box */
-  box(box) { if (this.workable()) this.point(this.view.points, box); }
+  box(box) { if (this.workable()) this.point((points) => [points, box]); }
 
-  /** Marks the selected object by clicks and a box. @param {[number, number, number][]} points @param {number[] | null} box */
-  point(points, box) {
-    const { frame, selected } = this;
+  /**
+   * Marks the selected object by clicks and a box.
+   * @param {(points: Point[], box: number[] | null) => [Point[], number[] | null]} change what becomes of those that the mark has once all earlier edits are done
+   */
+  point(change) {
+    const { frame, selected } = this, chosen = this.chosen();
     this.edit(async (api) => {
-      const object = selected || await this.firstObject(api); // made here, so that both are sent again together
+      const object = await chosen(api), state = await api.state();
+      const how = state.keys.find((key) => key.frame === frame && key.object_id === object)?.how;
+      const [points, box] = change(how?.points ?? [], how?.box ?? null);
       this.showLabels(frame, await api.click({ frame, object, points, box }), api);
-    }, { frame, object: selected, onto: true });
-  }
-
-  /** The object of a mark that was made when there was none; created unless it was since. @param {Api} api */
-  async firstObject(api) {
-    if (api === this.api && this.selected) return this.selected;
-    let state = await api.state();
-    if (!state.objects.length) state = await api.act({ do: "add_object" });
-    this.take(state, api);
-    return state.objects[state.objects.length - 1].id;
+    }, { frame, object: selected });
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
@@ -492,12 +537,14 @@ class Studio {
     else this.view.setLabels(labels);
   }
 
-  /** @param {{ tool: string; object: number }} stroke */
-  painted({ tool, object }) {
-    const { labels } = this.view, frame = this.frame;
-    if (!labels) return;
+  /** @param {{ tool: Tool; object: number; touched: Uint8Array }} stroke */
+  painted({ tool, object, touched }) {
+    const { frame, view: { width, height } } = this, runs = writeMask(touched, width, height);
     this.view.points = [];
-    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
+    this.edit(async (api) => {
+      this.take(await api.paint(frame, object, tool, runs, tool === "eraser" ? "remove" : "add"), api);
+      this.refresh(); // also if it changed no pixel
+    }, { frame, object });
   }
 
   /** Whether the masks of this frame may change. */
@@ -523,8 +570,8 @@ class Studio {
   absent() {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
-    const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
+    const empty = writeMask(new Uint8Array(width * height), width, height);
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty, "set"), api); this.refresh(); }, { frame, object, whole: true });
   }
 
   clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
@@ -557,7 +604,10 @@ class Studio {
   jumpKey(way) { this.jump(this.keyFrames(), way); }
 
   /** @param {number} way */
-  jumpDoubt(way) {
+  async jumpDoubt(way) {
+    const { api } = this;
+    await this.timeline; // the shown one may be from before the last edit
+    if (api !== this.api) return;
     const frames = this.time.data?.doubtful ?? [];
     if (!frames.length) this.complain(this.whyNoDoubt(), true);
     this.jump(frames, way);
@@ -570,10 +620,12 @@ class Studio {
     return gaps.length ? `${gaps.join(", ")}.` : "No doubtful frames: all masks look certain and stable.";
   }
 
-  /** @param {number[]} frames @param {number} way */
+  /** Goes to the next of some frames; after the last, to the first. @param {number[]} frames @param {number} way */
   jump(frames, way) {
+    if (!frames.length) return;
     const next = way > 0 ? frames.find((frame) => frame > this.from) : frames.filter((frame) => frame < this.from).at(-1);
-    if (next !== undefined) this.seek(next);
+    this.seek(next ?? frames.at(way > 0 ? 0 : -1) ?? 0);
+    if (next === undefined) this.complain(`From the ${way > 0 ? "start" : "end"} again.`, true);
   }
 
   /** @param {number} id @returns {Coverage} */
@@ -584,7 +636,7 @@ class Studio {
   showKey() {
     this.view.selected = this.selected;
     this.time.selected = this.selected;
-    const place = `${this.frame}:${this.selected}`, same = [place, `${this.frame}:0`].includes(this.shownKey); // the clicks that make the first object are its own
+    const place = `${this.frame}:${this.selected}`, same = place === this.shownKey;
     this.shownKey = place;
     if (same && this.drawnIn.includes(this.frame)) return; // the current clicks are newer than the server's state
     this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
@@ -1118,6 +1170,7 @@ goto.addEventListener("keydown", (event) => {
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
+studio.view.addEventListener("early", () => studio.complain("There is no picture to draw on yet.", true));
 studio.view.addEventListener("begin", () => studio.stay());
 studio.view.addEventListener("rest", () => {
   if (!studio.held) return;
@@ -1130,7 +1183,7 @@ studio.view.addEventListener("begin-paint", (event) => {
     event.preventDefault();
     const { api } = studio;
     studio.ensureObject().then((object) => {
-      if (!object || api !== studio.api) return; // refused, or another video was opened
+      if (!object || api !== studio.api || object !== studio.selected) return; // refused, or another video or object was chosen
       if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was created; paint it now.", true);
     });
   }

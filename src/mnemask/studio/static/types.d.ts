@@ -1,7 +1,7 @@
 // Types of the server's messages, used only by `tsc --checkJs`.
 
 interface StudioObject { id: number; name: string; category: string; color: string; }
-interface Key { frame: number; object_id: number; mask: string; how: { tool?: string; points?: [number, number, number][]; box?: [number, number, number, number] | null }; }
+interface Key { frame: number; object_id: number; mask: string; how: { tool?: string; points?: Point[]; box?: [number, number, number, number] | null }; }
 interface Settings { model: string; policy: string; frames: number | null; size: number; write_every: number | null; }
 interface Job {
   type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number; number?: number; start?: number;
@@ -16,7 +16,9 @@ interface State {
 }
 interface Coverage { tracked: number; untracked: number; before: number; }
 interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
-interface Drawn { frame: number; object: number; onto?: boolean; }
+type Point = [number, number, number]; // x, y, and whether it is on the object
+interface Making { id: number; only: boolean; } // 0 until it is created; whether no other one was asked for: one that exists after all was created without an answer
+interface Drawn { frame: number; object: number; whole?: boolean; } // whether it sets the whole mark, whatever was drawn before
 interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: Drawn | undefined; api: import("./api.js").Api; }
 interface Timeline {
   bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];

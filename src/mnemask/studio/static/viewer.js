@@ -59,7 +59,7 @@ export class Viewer extends EventTarget {
     this.pressed = null;
     /** @type {Uint16Array | null} the masks before the stroke that is being drawn */
     this.before = null;
-    this.changed = false; // whether the stroke changed any pixel
+    this.touched = new Uint8Array(); // 1 for each pixel that the stroke goes over
     this.painting = 0; // the object that the stroke is of: another may be selected before its end
     this.stretch = 1; // width of a shown pixel divided by its height
     /** @type {[number, number, number]} */
@@ -285,6 +285,7 @@ export class Viewer extends EventTarget {
 
   /** Uses the tool at the keyboard's crosshair. @param {number} x @param {number} y @param {boolean} minus */
   press(x, y, minus) {
+    if (!this.labels) { this.emit("early"); return; }
     if (this.acting === "click" || this.acting === "pan") {
       this.emit("click", { x, y, near: this.near(x, y), minus });
     } else if (this.acting === "polygon") {
@@ -301,14 +302,14 @@ export class Viewer extends EventTarget {
 
   /** Begins a stroke. */
   begin() {
-    this.changed = false;
+    this.touched = new Uint8Array(this.width * this.height);
     this.painting = this.selected;
   }
 
-  /** Ends a stroke; one that changed no pixel is ignored. */
+  /** Ends a stroke. */
   paintedNow() {
     this.before = null;
-    if (this.changed) this.emit("painted", { tool: this.tool, object: this.painting });
+    this.emit("painted", { tool: this.tool, object: this.painting, touched: this.touched });
   }
 
   /** Ends a box. */
@@ -346,6 +347,7 @@ export class Viewer extends EventTarget {
     if (this.pointers.size > 1) { this.undraw(); this.gesture = "pinch"; return; }
     if (this.acting === "pan" || event.button === 1) { this.gesture = "pan"; return; }
     if (event.button > 0 && this.acting !== "click") return;
+    if (!this.labels) { this.emit("early"); return; }
     this.emit("begin");
     if (this.acting === "brush" || this.acting === "eraser") {
       if (!this.emit("begin-paint")) return;
@@ -421,9 +423,14 @@ export class Viewer extends EventTarget {
     context.closePath();
     context.fill();
     const alpha = context.getImageData(0, 0, this.width, this.height).data, { ids } = this.labels;
-    for (let place = 0; place < ids.length; place++) if (alpha[4 * place + 3] > 127) ids[place] = this.selected;
+    this.begin();
+    for (let place = 0; place < ids.length; place++) {
+      if (alpha[4 * place + 3] <= 127) continue;
+      this.touched[place] = 1;
+      ids[place] = this.painting;
+    }
     this.paintOverlay();
-    this.emit("painted", { tool: "polygon", object: this.selected });
+    this.paintedNow();
   }
 
   /** @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
@@ -440,9 +447,8 @@ export class Viewer extends EventTarget {
         const along = squared ? Math.min(1, Math.max(0, (px * dx + py * dy) / squared)) : 0;
         if (Math.hypot(px - along * dx, py - along * dy) > radius) continue;
         const place = y * width + x;
-        if (erase ? ids[place] !== id : ids[place] === id) continue;
-        ids[place] = erase ? 0 : id;
-        this.changed = true;
+        this.touched[place] = 1;
+        if (!erase) ids[place] = id; else if (ids[place] === id) ids[place] = 0;
       }
     }
     if (right > left && bottom > top) this.paintOverlay([left, top, right, bottom]);
