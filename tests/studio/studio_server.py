@@ -15,9 +15,15 @@ import torch
 import mnemask as mm
 
 NUM_FRAMES, SIZE = 24, (96, 144)
-# Forks a process that has imported PyTorch already, which takes most of the time that a start takes.
+# Forks a process that has imported PyTorch already, which takes most of the time that a start takes, and what the
+# packages of the web server import late.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mnemask.cli.studio", "mnemask.studio.server", "mnemask.studio.workspace"])
+PROCESSES.set_forkserver_preload(
+    [
+        *("mnemask.cli.studio", "mnemask.studio.server", "mnemask.studio.workspace", "pydantic", "uvicorn.lifespan.on"),
+        *("uvicorn.loops.auto", "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"),
+    ]
+)
 
 
 def command_line(arguments, stdout):
