@@ -189,6 +189,14 @@ def test_nothing_is_written_to_the_current_folder_because_a_variable_is_not_set(
     assert not (files / "report.json").exists()
 
 
+def test_a_pattern_that_the_shell_replaced_is_to_be_put_in_quotes(files, tmp_path):
+    frames = sorted((files / "frames").iterdir())
+    code, said = mnemask("segment", *frames, "--mask", files / "first.png", "-o", tmp_path / "out", columns=1000)
+    assert code == 2
+    assert "put it in quotes" in said
+    assert str(frames[-2]) not in said
+
+
 def test_of_two_masks_the_first_is_not_dropped(files, tmp_path):
     given = ["--mask", files / "first.png", "--mask", files / "other.png"]
     code, said = mnemask("segment", files / "frames", *given, "-o", tmp_path / "out", columns=1000)

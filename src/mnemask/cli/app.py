@@ -98,7 +98,9 @@ Json = Annotated[
     typer.Option("--json", help="Write one JSON object per line: progress, notices, result (docs/command-line.md)."),
 ]
 
-__all__ = ["app", "command", "console", "errors", "literal", "main"]
+USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]  # UsageError of click, or of typer's own copy of click
+
+__all__ = ["USAGE_ERROR", "app", "command", "console", "errors", "literal", "main"]
 
 
 class Command(TyperCommand):
@@ -120,6 +122,14 @@ class Command(TyperCommand):
             values = _values_of(error.param.opts, given) if error.param is not None else []
             if values and not any(value in error.message for value in values):
                 error.message = f"{', '.join(map(repr, values))}: {error.message}"
+            raise
+        except USAGE_ERROR as error:
+            files = [arg for arg in given if Path(arg).is_file()]
+            if "unexpected extra argument" in error.message and len(files) > 1:
+                error.message = (
+                    f"Got unexpected extra files, such as {files[-1]!r}; if a pattern was meant, put it in quotes, as "
+                    "in 'frames/*.png', or give the folder"
+                )
             raise
         return remaining
 

@@ -19,6 +19,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli import segment
+from mnemask.cli.app import USAGE_ERROR
 from mnemask.cli.batch import SEGMENT, options_of_a_clip
 from mnemask.cli.output import errors, speaking
 from mnemask.config import views_of
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 _ADVANCE_SECONDS = 0.5
 _NETWORKS = 2  # networks, of different weights or devices, that stay loaded
-
-
-_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]  # UsageError of click, or of typer's own copy of click
 
 
 @lru_cache
@@ -304,7 +302,7 @@ def _usage_told(options: Mapping[str, Any]) -> Iterator[None]:
     """Converts errors in the usage of `segment`, in a `with` block, to an InputError that names the option."""
     try:
         yield
-    except _USAGE_ERROR as error:
+    except USAGE_ERROR as error:
         name = max(getattr(getattr(error, "param", None), "opts", ["--"]), key=len).removeprefix("--")
         said = f"{name} is {options[name]!r}: " if name in options else ""
         raise InputError(
