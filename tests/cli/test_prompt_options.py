@@ -189,6 +189,14 @@ def test_nothing_is_written_to_the_current_folder_because_a_variable_is_not_set(
     assert not (files / "report.json").exists()
 
 
+def test_another_option_without_a_value_does_not_make_the_current_folder_an_empty_path(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files / "frames")
+    given = "--mask", files / "first.png", "--stop", "", "-o", tmp_path / "out"
+    code, said = mnemask("segment", ".", *given, columns=200)
+    assert (code, "the path is empty" in said) == (2, False), said
+    assert "''" in said
+
+
 def test_of_two_masks_the_first_is_not_dropped(files, tmp_path):
     given = ["--mask", files / "first.png", "--mask", files / "other.png"]
     code, said = mnemask("segment", files / "frames", *given, "-o", tmp_path / "out", columns=1000)
