@@ -178,14 +178,14 @@ def test_an_empty_path_is_not_the_current_folder(files, tmp_path, monkeypatch, g
     monkeypatch.chdir(files)
     code, said = mnemask("segment", *given, "-o", tmp_path / "out", columns=200)
     assert code == 2
-    assert "the path is empty" in said
+    assert "it is empty" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_written_to_the_current_folder_because_a_variable_is_not_set(files, monkeypatch):
     monkeypatch.chdir(files)
     code, said = mnemask("segment", "frames", "--mask", "first.png", "-o", "", columns=200)
-    assert (code, "the path is empty" in said) == (2, True)
+    assert (code, "it is empty" in said) == (2, True)
     assert not (files / "report.json").exists()
 
 
@@ -195,6 +195,14 @@ def test_a_pattern_that_the_shell_replaced_is_to_be_put_in_quotes(files, tmp_pat
     assert code == 2
     assert "put it in quotes" in said
     assert str(frames[-2]) not in said
+
+
+def test_another_option_without_a_value_does_not_make_the_current_folder_an_empty_path(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files / "frames")
+    given = "--mask", files / "first.png", "--stop", "", "-o", tmp_path / "out"
+    code, said = mnemask("segment", ".", *given, columns=200)
+    assert (code, "it is empty" in said) == (2, False), said
+    assert "''" in said
 
 
 def test_of_two_masks_the_first_is_not_dropped(files, tmp_path):

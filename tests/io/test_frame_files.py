@@ -366,10 +366,13 @@ def test_a_missing_number_is_known_wherever_it_is_in_the_name(name):
     assert (at, after - before) == (2, 20 if "0_" in name else 2)
 
 
-def test_of_a_folder_that_holds_only_folders_one_with_images_is_named(tmp_path):
-    for folder in "a", "b":
+def test_of_a_folder_that_holds_only_folders_one_with_images_other_than_masks_is_named(tmp_path):
+    mask(tmp_path / "Annotations/0.png")
+    with refusal(FrameError, "no image in a readable format"):
+        find_frames(tmp_path)
+    for folder in "JPEGImages", "a":
         (tmp_path / folder).mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "b/0.png")
+    photograph(tmp_path / "JPEGImages/0.png")
     with refusal(FrameError, "no image itself") as refused:
         find_frames(tmp_path)
-    assert refused.value.remedy == f"give {str(tmp_path / 'b')!r}"
+    assert refused.value.remedy == f"give {str(tmp_path / 'JPEGImages')!r}"

@@ -106,8 +106,8 @@ __all__ = ["USAGE_ERROR", "app", "command", "console", "errors", "literal", "mai
 class Command(TyperCommand):
     """A command whose usage errors name the invalid value as well; typer names only the option.
 
-    It also refuses paths that are empty, which `Path` takes for the current folder, and an option for one path that is
-    given with two, of which the parser drops the first.
+    It also refuses paths that are empty, which `Path` takes for the current folder, and two values of --mask, of which
+    the parser drops the first.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -115,8 +115,14 @@ class Command(TyperCommand):
         given = list(args)
         try:
             remaining = super().parse_args(ctx, args)
+            # As typed: `Path` makes "." of an empty one.
+            texts, _, _ = self.make_parser(ctx).parse_args(list(given))
             for param in self.params:
-                _check_paths(ctx, param, ctx.params.get(param.name), given)
+                if param.param_type_name == "argument":
+                    text = texts.get(param.name)
+                    _check_paths(ctx, param, text if isinstance(text, (list, tuple)) else [text])
+                elif isinstance(ctx.params.get(param.name), Path):
+                    _check_paths(ctx, param, _values_of(param.opts, given))
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")
             values = _values_of(error.param.opts, given) if error.param is not None else []
@@ -134,18 +140,17 @@ class Command(TyperCommand):
         return remaining
 
 
-def _check_paths(ctx: Any, param: Any, value: object, given: Sequence[str]) -> None:
-    """Raises typer.BadParameter if a parameter for one path is given an empty one or several."""
-    if param.param_type_name == "argument":
-        each = value if isinstance(value, (list, tuple)) else [value]
-        values = [""] if "" in given and any(one in ("", Path()) for one in each) else []
-    else:
-        values = _values_of(param.opts, given) if isinstance(value, Path) else []
+def _check_paths(ctx: Any, param: Any, values: Sequence[str | None]) -> None:
+    """Raises typer.BadParameter for an empty path, and for several masks of the first frame."""
     if "" in values:
-        raise typer.BadParameter("the path is empty, as that of a variable which is not set; give one", ctx, param)
-    if len(set(values)) > 1:
-        other = ", and each further mask as --at FRAME:ID=MASK" if param.name == "mask" else ""
-        raise typer.BadParameter(f"{', '.join(map(repr, values))} are {len(values)} paths; give one{other}", ctx, param)
+        raise typer.BadParameter("it is empty, as the value of a variable that is not set; give one", ctx, param)
+    if param.name == "mask" and len(set(values)) > 1:
+        raise typer.BadParameter(
+            f"{', '.join(map(repr, values))} are {len(values)} paths; give one, and each further mask as "
+            "--at FRAME:ID=MASK",
+            ctx,
+            param,
+        )
 
 
 def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:

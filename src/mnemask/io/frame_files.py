@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, permutations
 from pathlib import Path
@@ -85,14 +86,21 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         )
         project = "; to repeat a studio project, use `mnemask project`" * (source / "project.json").is_file()
         convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
-        if not files and source.is_dir():
-            inside = next((folder for folder in sorted(_files(source, Path.is_dir)) if image_files(folder)), None)
-            if inside is not None:
-                raise FrameError(f"{str(source)!r} holds folders, but no image itself", f"give {str(inside)!r}")
+        if not files and source.is_dir() and (inside := _folder_of_frames(source)) is not None:
+            raise FrameError(f"{str(source)!r} holds folders, but no image itself", f"give {str(inside)!r}")
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)
     return replace(found, notes=(*found.notes, *notes_on_others(source, masks)))
+
+
+def _folder_of_frames(source: Path) -> Path | None:
+    """Returns the first folder in a folder that holds images other than masks; None if there is none."""
+    for folder in sorted(_files(source, Path.is_dir)):
+        with suppress(FrameError):  # it cannot be listed
+            if (images := image_files(folder)) and not like_labels(images):
+                return folder
+    return None
 
 
 def notes_on_others(source: Path, masks: Collection[Path] = ()) -> Iterator[str]:
