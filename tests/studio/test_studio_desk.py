@@ -169,6 +169,7 @@ def test_a_stroke_changes_the_mask_as_it_is_and_one_that_changes_no_pixel_marks_
     desk.paint(1, 1, left, "eraser", "remove")
     desk.paint(1, 1, middle & ~left, "brush", "add")
     desk.paint(2, 1, left, "eraser", "remove")
+    desk.paint(2, 1, torch.zeros_like(left), "polygon", "add")
     assert (project.can(), len(project.state.keys)) == before
     assert project.state.keys[1, 1].how == {"tool": "eraser"}
     with refusal(InputError, "set, add or remove"):

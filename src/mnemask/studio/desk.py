@@ -202,7 +202,7 @@ class Desk:
     def paint(self, index: int, object_id: int, mask: Mask, tool: str, change: str = "set") -> dict[str, Any]:
         """Sets the key of an object to a drawn mask, adds this to the mask of the object, or removes it from that.
 
-        A brush or eraser that changes no pixel marks nothing.
+        A brush or eraser that changes no pixel marks nothing, nor does a polygon that covers none.
 
         Raises:
             InputError: the frame was accepted, or the change is unknown.
@@ -211,9 +211,9 @@ class Desk:
         if change not in ("set", "add", "remove"):
             raise mm.InputError(f"change is {change[:20]!r}", "give set, add or remove")
         if change != "set":
-            shown = self.labels(index) == object_id
+            shown, covered = self.labels(index) == object_id, bool(mask.any())
             mask = shown | mask if change == "add" else shown & ~mask
-            if tool != "polygon" and torch.equal(mask, shown):
+            if torch.equal(mask, shown) and (tool != "polygon" or not covered):
                 return self.state()
         self.stop()
         self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
