@@ -195,6 +195,9 @@ def test_a_pattern_that_the_shell_replaced_is_to_be_put_in_quotes(files, tmp_pat
     assert code == 2
     assert "put it in quotes" in said
     assert str(frames[-2]) not in said
+    code, said = mnemask("segment", frames[0], 300 * "a", "-o", tmp_path / "out", columns=1000)
+    assert code == 2
+    assert "unexpected extra argument" in said
 
 
 def test_another_option_without_a_value_does_not_make_the_current_folder_an_empty_path(files, tmp_path, monkeypatch):

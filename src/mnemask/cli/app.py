@@ -130,7 +130,8 @@ class Command(TyperCommand):
                 error.message = f"{', '.join(map(repr, values))}: {error.message}"
             raise
         except USAGE_ERROR as error:
-            files = [arg for arg in given if Path(arg).is_file()]
+            # Path.is_file raises for names that no file can have.
+            files = [arg for arg in given if os.path.isfile(arg)]  # noqa: PTH113
             if "unexpected extra argument" in error.message and len(files) > 1:
                 error.message = (
                     f"Got unexpected extra files, such as {files[-1]!r}; if a pattern was meant, put it in quotes, as "
